@@ -1,0 +1,1 @@
+//! Applies captured transactions to a target, whole or not at all.

@@ -1,0 +1,1 @@
+//! What is stable on disk and on the wire, as pure functions between bytes and values.

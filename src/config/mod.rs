@@ -1,0 +1,1 @@
+//! The configuration: written loosely, used strictly, and all its complaints at once.

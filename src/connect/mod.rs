@@ -1,0 +1,1 @@
+//! Sessions with servers and nothing more.

@@ -1,0 +1,1 @@
+//! Seals what leaves this machine and opens what comes back.

@@ -1,0 +1,1 @@
+//! The life of a segment, and what "durable" means.

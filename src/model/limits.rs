@@ -1,0 +1,41 @@
+//! Every bound of the system (L8) with its unit, tied together by assertions that the compiler checks.
+
+use std::time::Duration;
+
+/// Plain bytes of records in one frame; a record that is larger continues in the next.
+pub const FRAME_BYTES_MAX: usize = 256 * 1024;
+/// The sealed size at which a segment is cut, unless configured otherwise.
+pub const SEGMENT_BYTES_DEFAULT: usize = 8 * 1024 * 1024;
+/// The largest object of a log that a reader accepts: a cut may overshoot by one frame, a footer and a header.
+pub const SEGMENT_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Sealed bytes of segments that may be on their way to the store at once.
+pub const IN_FLIGHT_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Puts of segments that may be on their way at once.
+pub const IN_FLIGHT_PUTS_MAX: usize = 4;
+/// What the daemon may hold in memory altogether.
+pub const MEMORY_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// A clear header with all its wraps.
+pub const HEADER_BYTES_MAX: usize = 4 * 1024;
+/// One ranged read from the end that holds trailer and footer of nearly every segment.
+pub const TAIL_READ_BYTES: u64 = 64 * 1024;
+/// Names in one page of a listing.
+pub const LIST_PAGE_KEYS_MAX: usize = 1000;
+/// Segments between two checkpoints.
+pub const CHECKPOINT_EVERY_SLOTS: u64 = 256;
+/// One read from a server's socket.
+pub const SOCKET_READ_BYTES: usize = 128 * 1024;
+/// Bytes of one wire record; a longer message is passed on in pieces of this size.
+pub const PIECE_BYTES_MAX: usize = 128 * 1024;
+/// Age at which a segment is cut, unless configured otherwise.
+pub const SEGMENT_AGE_DEFAULT: Duration = Duration::from_secs(1);
+/// Time between heartbeats, unless configured otherwise.
+pub const HEARTBEAT_DEFAULT: Duration = Duration::from_secs(30);
+/// The part of one base object that is filled before it is sealed and put.
+pub const BASE_PART_BYTES: usize = 8 * 1024 * 1024;
+
+const _: () = {
+    assert!(PIECE_BYTES_MAX + 64 <= FRAME_BYTES_MAX, "a piece with its header fits into an empty frame");
+    assert!(SEGMENT_BYTES_DEFAULT + 4 * FRAME_BYTES_MAX <= SEGMENT_BYTES_MAX, "a cut may overshoot");
+    assert!(2 * SEGMENT_BYTES_MAX <= IN_FLIGHT_BYTES_MAX, "one segment fills while another is put");
+    assert!(2 * IN_FLIGHT_BYTES_MAX <= MEMORY_BYTES_MAX, "plain and sealed may both be held");
+};

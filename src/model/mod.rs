@@ -1,0 +1,12 @@
+//! The words that every other part speaks: positions, times, names, records and limits, as plain values without I/O.
+
+pub mod id;
+pub mod limits;
+pub mod position;
+pub mod record;
+pub mod time;
+
+pub use id::{BaseId, Epoch, KeyId, LogId, NameError, ObjectKey, Slot, SourceName};
+pub use position::{LagBytes, Lsn, Position};
+pub use record::{Commit, Kind, Piece, Record, Role};
+pub use time::{Tick, Timestamp};

@@ -1,0 +1,1 @@
+//! From "that moment" to a running server.

@@ -1,0 +1,1 @@
+//! What captures: follows a source, acknowledges what is durable, takes bases.

@@ -1,4 +1,17 @@
 //! What is stable on disk and on the wire, as pure functions between bytes and values.
+//!
+//! Formats are drawn where they are parsed. No arithmetic here may overflow unseen: input is hostile.
+//!
+//! ```text
+//!  sealed object:  header │ frame … frame │ footer │ trailer
+//!                  clear    sealed          sealed   clear
+//! ```
 #![deny(clippy::arithmetic_side_effects)]
 
+pub mod footer;
+pub mod frame;
+pub mod gap;
+pub mod record;
+pub mod segment;
+pub mod trailer;
 pub mod wire;

@@ -167,6 +167,46 @@ impl fmt::Display for Slot {
     }
 }
 
+/// The source's own number of a transaction (PostgreSQL's 32-bit xid, widened); 0 where a source has none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Xid(u64);
+
+impl Xid {
+    /// A number as the source gave it.
+    pub const fn new(raw: u64) -> Self {
+        Self(raw)
+    }
+
+    /// The number.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for Xid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Which kind of recipient can unwrap a data key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Recipient {
+    /// Who holds the key file.
+    KeyFile,
+}
+
+/// A data key, wrapped for one recipient; it travels in every header that the data key sealed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wrap {
+    /// Who can unwrap it.
+    pub recipient: Recipient,
+    /// With which key.
+    pub key: KeyId,
+    /// The wrapped key, in the recipient's own form.
+    pub bytes: Vec<u8>,
+}
+
 /// The name of an object in a store: `/`-separated parts of `a-z 0-9 . _ -`, none empty, none starting with a dot.
 /// Only `store/layout.rs` makes and reads names; every store can rely on their shape.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

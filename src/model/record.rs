@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use crate::model::id::Xid;
 use crate::model::position::Position;
 use crate::model::time::Timestamp;
 
@@ -24,7 +25,7 @@ pub enum Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// It opens a transaction.
-    Opens,
+    Opens(Xid),
     /// It belongs to the open transaction.
     Inside,
     /// It completes the open transaction.

@@ -12,6 +12,16 @@
 //! model ▸ clock entropy step ▸ codec crypto ▸ store connect ▸ log apply ▸ catalog ▸ source restore ▸ config ▸ daemon ▸ chaos ▸ cli
 //! ```
 
+#![cfg_attr(
+    test,
+    expect(
+        clippy::as_conversions,
+        clippy::cast_possible_wrap,
+        clippy::cast_possible_truncation,
+        reason = "a test casts what it has made itself"
+    )
+)]
+
 pub mod model;
 
 pub mod clock;

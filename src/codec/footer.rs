@@ -1,7 +1,7 @@
 //! The footer of a segment: the sealed index of its frames, and a summary of what it holds.
 //!
 //! ```text
-//!   frames u32, then each:  at u64 | sealed_bytes u32 | plain_bytes u32 | to u64 | to_time i64 | transactions u32
+//!   frames u32, then each:  at u32 | sealed_bytes u32 | plain_bytes u32 | to u64 | to_time i64 | transactions u32
 //!   records u64 | transactions u64 | xid_least u64 | xid_most u64
 //!   subjects u32, then each: id u32 | name_bytes u16 | name utf-8 | inserts u64 | updates u64 | deletes u64 | truncates u64
 //!   gaps u32, then each:     bytes u32 | gap (see gap.rs)
@@ -20,7 +20,7 @@ use crate::model::{Position, Timestamp, Xid};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameEntry {
     /// Offset of its head in the object.
-    pub at: u64,
+    pub at: u32,
     /// Its length with head and tag.
     pub sealed_bytes: u32,
     /// The length of its plain bytes.
@@ -82,7 +82,7 @@ impl Footer {
         let mut out = Vec::new();
         put_count(&mut out, self.frames.len());
         for frame in &self.frames {
-            out.put_u64_le(frame.at);
+            out.put_u32_le(frame.at);
             out.put_u32_le(frame.sealed_bytes);
             out.put_u32_le(frame.plain_bytes);
             out.put_u64_le(frame.to.get());
@@ -117,7 +117,7 @@ impl Footer {
         let mut footer = Self::default();
         for _ in 0..reader.u32_le()? {
             footer.frames.push(FrameEntry {
-                at: reader.u64_le()?,
+                at: reader.u32_le()?,
                 sealed_bytes: reader.u32_le()?,
                 plain_bytes: reader.u32_le()?,
                 to: Position::new(reader.u64_le()?),
@@ -166,7 +166,7 @@ mod tests {
 
     fn any_footer() -> impl Strategy<Value = Footer> {
         let frame =
-            (any::<[u64; 3]>(), any::<[u32; 3]>()).prop_map(|([at, to, time], [sealed, plain, count])| FrameEntry {
+            (any::<[u64; 2]>(), any::<[u32; 4]>()).prop_map(|([to, time], [at, sealed, plain, count])| FrameEntry {
                 at,
                 sealed_bytes: sealed,
                 plain_bytes: plain,
@@ -187,8 +187,9 @@ mod tests {
             reason: Reason::SlotLost,
             detail,
         });
-        let list = proptest::collection::vec;
-        (list(frame, 0..5), any::<[u64; 4]>(), list(subject, 0..4), list(gap, 0..3)).prop_map(
+        let frames = proptest::collection::vec(frame, 0..5);
+        let subjects = proptest::collection::vec(subject, 0..4);
+        (frames, any::<[u64; 4]>(), subjects, proptest::collection::vec(gap, 0..3)).prop_map(
             |(frames, [records, transactions, least, most], subjects, gaps)| Footer {
                 frames,
                 records,

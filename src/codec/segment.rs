@@ -126,6 +126,11 @@ impl Flags {
         self.0 & other.0 == other.0
     }
 
+    /// None of them.
+    pub const fn from_nothing() -> Self {
+        Self(0)
+    }
+
     /// The byte of the header.
     pub const fn bits(self) -> u8 {
         self.0

@@ -1,10 +1,10 @@
 //! The trailer of a sealed object: 24 clear bytes at the very end. One ranged read of them finds the footer.
 //!
 //! ```text
-//!   0          8               16                 20        24
-//!   | HFSEGv1. | footer_at u64 | footer_bytes u32 | sum u32 |      integers little-endian
+//!   0          8               12           16                 20        24
+//!   | HFSEGv1. | footer_at u32 | frames u32 | footer_bytes u32 | sum u32 |      integers little-endian
 //! ```
-//! `footer_bytes` counts the footer's frame head too. `sum` is the CRC-32C of the 20 bytes before it: a flipped bit is
+//! `frames` counts the frames before the footer, whose number that is; `footer_bytes` counts the footer's frame head too. `sum` is the CRC-32C of the 20 bytes before it: a flipped bit is
 //! seen without a key. Proof against malice is the seal's.
 
 use bytes::BufMut;
@@ -19,7 +19,9 @@ const MAGIC: &[u8; 8] = b"HFSEGv1.";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Trailer {
     /// Offset of the footer's frame head in the object.
-    pub footer_at: u64,
+    pub footer_at: u32,
+    /// How many frames stand before it.
+    pub frames: u32,
     /// Its length with head and tag.
     pub footer_bytes: u32,
 }
@@ -29,10 +31,11 @@ impl Trailer {
     pub fn encode(&self) -> [u8; TRAILER_BYTES] {
         let mut bytes = Vec::with_capacity(TRAILER_BYTES);
         bytes.extend_from_slice(MAGIC);
-        bytes.put_u64_le(self.footer_at);
+        bytes.put_u32_le(self.footer_at);
+        bytes.put_u32_le(self.frames);
         bytes.put_u32_le(self.footer_bytes);
         bytes.put_u32_le(crc32c::crc32c(&bytes));
-        bytes.try_into().expect("8 + 8 + 4 + 4 bytes")
+        bytes.try_into().expect("8 + 4 + 4 + 4 + 4 bytes")
     }
 
     /// Reads the last [`TRAILER_BYTES`] of an object.
@@ -41,7 +44,7 @@ impl Trailer {
         if &reader.array::<8>()? != MAGIC {
             return Err(WireError::Foreign { what: "a trailer" });
         }
-        let trailer = Self { footer_at: reader.u64_le()?, footer_bytes: reader.u32_le()? };
+        let trailer = Self { footer_at: reader.u32_le()?, frames: reader.u32_le()?, footer_bytes: reader.u32_le()? };
         let sum = reader.u32_le()?;
         reader.finish()?;
         if trailer.encode().ends_with(&sum.to_le_bytes()) {
@@ -59,14 +62,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_trailer_returns_as_it_was(footer_at: u64, footer_bytes: u32) {
-            let trailer = Trailer { footer_at, footer_bytes };
+        fn a_trailer_returns_as_it_was(footer_at: u32, frames: u32, footer_bytes: u32) {
+            let trailer = Trailer { footer_at, frames, footer_bytes };
             prop_assert_eq!(Trailer::decode(&trailer.encode()).unwrap(), trailer);
         }
 
         #[test]
-        fn no_flipped_bit_goes_unseen(footer_at: u64, footer_bytes: u32, bit in 0..TRAILER_BYTES * 8) {
-            let mut bytes = Trailer { footer_at, footer_bytes }.encode();
+        fn no_flipped_bit_goes_unseen(footer_at: u32, frames: u32, footer_bytes: u32, bit in 0..TRAILER_BYTES * 8) {
+            let mut bytes = Trailer { footer_at, frames, footer_bytes }.encode();
             bytes[bit / 8] ^= 1 << (bit % 8);
             prop_assert!(Trailer::decode(&bytes).is_err());
         }

@@ -89,8 +89,10 @@ pub struct Body<'a> {
 /// Where a frame stands in its object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameAt {
+    /// Its number, from 0.
+    pub frame: u32,
     /// Offset of its head.
-    pub at: u64,
+    pub at: u32,
     /// Its length with head and tag.
     pub bytes: u32,
 }
@@ -138,7 +140,7 @@ impl Sealer {
         let tag = self.key.key.seal_in_place_separate_tag(nonce(frame, last), aad, plain);
         self.out.extend_from_slice(tag.map_err(|_| SealError::TooLarge)?.as_ref());
         let bytes = u32::try_from(self.out.len() - at).map_err(|_| SealError::TooLarge)?;
-        Ok(FrameAt { at: u64::try_from(at).map_err(|_| SealError::TooLarge)?, bytes })
+        Ok(FrameAt { frame, at: u32::try_from(at).map_err(|_| SealError::TooLarge)?, bytes })
     }
 }
 

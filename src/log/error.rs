@@ -1,0 +1,112 @@
+//! What can go wrong with a log, and with one object of it.
+
+use crate::codec::wire::WireError;
+use crate::crypto::{KeyError, SealError};
+use crate::model::{Epoch, ObjectKey, Slot, SourceName};
+use crate::store::{StoreError, StoreErrorKind};
+
+/// An object that cannot be read as what it should be. It names the object (L4).
+#[derive(Debug, thiserror::Error)]
+#[error("object {key} is damaged or foreign")]
+pub struct ObjectError {
+    /// Which object.
+    pub key: ObjectKey,
+    /// What is wrong with it.
+    #[source]
+    pub kind: ObjectErrorKind,
+}
+
+/// What is wrong with an object.
+#[derive(Debug, thiserror::Error)]
+pub enum ObjectErrorKind {
+    /// Its bytes do not keep to the format.
+    #[error("its bytes do not keep to the format")]
+    Format(#[from] WireError),
+    /// Its seal is broken.
+    #[error("its seal does not open")]
+    Seal(#[from] SealError),
+    /// No key at hand opens it.
+    #[error("no key at hand opens it")]
+    Key(#[from] KeyError),
+    /// It says of itself that it belongs elsewhere.
+    #[error("it is not what its name says: {what}")]
+    Misplaced {
+        /// What differs.
+        what: &'static str,
+    },
+    /// It does not continue the object before it.
+    #[error("it does not continue the object before it")]
+    Unchained,
+}
+
+/// What can go wrong with a log.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The store did not do it.
+    #[error("the store could not serve the log")]
+    Store(#[from] StoreError),
+    /// An object is damaged or foreign.
+    #[error("the log cannot be read")]
+    Object(#[from] ObjectError),
+    /// An object that must be there is not.
+    #[error("object {key} is missing: the log is damaged; `holdfast verify` lists all that is")]
+    Missing {
+        /// Which.
+        key: ObjectKey,
+    },
+    /// Another writer has taken a higher epoch (L5).
+    #[error("another writer took epoch {theirs} of log {source_name}, ours is {ours}: this one must stop")]
+    Fenced {
+        /// Whose log.
+        source_name: SourceName,
+        /// Our reign.
+        ours: Epoch,
+        /// Theirs.
+        theirs: Epoch,
+    },
+    /// Another writer uses our own epoch, which can only be a copy of this process's memory or a broken store.
+    #[error(
+        "slot {slot} of log {source_name} holds another writer's object of our own epoch {epoch}: stop both writers"
+    )]
+    Twin {
+        /// Whose log.
+        source_name: SourceName,
+        /// Which slot.
+        slot: Slot,
+        /// The epoch.
+        epoch: Epoch,
+    },
+    /// An old writer's late object took the slot; the log must be opened anew to go past it.
+    #[error("a late object of an older epoch took slot {slot} of log {source_name}")]
+    Overtaken {
+        /// Whose log.
+        source_name: SourceName,
+        /// Which slot.
+        slot: Slot,
+    },
+    /// An earlier write's fate is unknown; the writer does nothing until it is opened anew.
+    #[error("an earlier write failed; the log must be opened anew")]
+    Latched,
+    /// Records came in an order that no source sends.
+    #[error("records out of order: {what}")]
+    Disordered {
+        /// What was out of order.
+        what: &'static str,
+    },
+}
+
+impl LogError {
+    /// Whether the cause is a store that does not answer or refuses, rather than what it holds.
+    pub const fn is_store_trouble(&self) -> bool {
+        match self {
+            Self::Store(error) => !matches!(error.kind, StoreErrorKind::Missing | StoreErrorKind::Short { .. }),
+            Self::Object(_)
+            | Self::Missing { .. }
+            | Self::Fenced { .. }
+            | Self::Twin { .. }
+            | Self::Overtaken { .. }
+            | Self::Latched
+            | Self::Disordered { .. } => false,
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Taking the next epoch: a fence segment in the first hole of the log (L5).
+//!
+//! Whoever creates that object reigns: every put of an older writer meets a slot that is taken by a higher epoch, and
+//! what it had in flight beyond the hole is void, because epochs never fall along the slots.
+
+use crate::codec::footer::Footer;
+use crate::codec::segment::{Header, ObjectKind};
+use crate::crypto::stream::sha256;
+use crate::entropy::draw;
+use crate::log::batch::Cursor;
+use crate::log::entry::Entry;
+use crate::log::env::LogEnv;
+use crate::log::error::{LogError, ObjectError, ObjectErrorKind};
+use crate::log::history::History;
+use crate::log::object::{Seal, draft};
+use crate::model::{Epoch, LogId, Slot, SourceName};
+use crate::step::Step;
+use crate::store::{Part, Put, layout, put_own};
+
+/// A writer's reign over a log, just begun.
+#[derive(Debug)]
+pub struct Reign {
+    /// Which log.
+    pub log: LogId,
+    /// The number of the reign.
+    pub epoch: Epoch,
+    /// The next free slot.
+    pub next: Slot,
+    /// The hash of the fence, the last live object.
+    pub previous: [u8; 32],
+    /// Where the log stands.
+    pub cursor: Cursor,
+    /// What the next checkpoint must list.
+    pub unlisted: Vec<Entry>,
+    /// The newest checkpoint.
+    pub checkpoint: Slot,
+    /// What seals this reign's objects.
+    pub seal: Seal,
+}
+
+/// Takes the next epoch over the log of `source`. `ours` is the epoch that this process held before, if any: if somebody
+/// took a higher one since then, this process is the one that was fenced, and must not take it back.
+pub async fn take(env: &LogEnv, source: &SourceName, ours: Option<Epoch>) -> Result<Reign, LogError> {
+    loop {
+        let history = History::load(env, source).await?;
+        let theirs = history.epoch();
+        if let Some(ours) = ours.filter(|ours| *ours < theirs) {
+            return Err(LogError::Fenced { source_name: source.clone(), ours, theirs });
+        }
+        if let Some(reign) = try_take(env, source, history).await? {
+            Step::Fence.reached();
+            return Ok(reign);
+        }
+        // Somebody else took the slot meanwhile: look again, with their epoch in view.
+    }
+}
+
+async fn try_take(env: &LogEnv, source: &SourceName, history: History) -> Result<Option<Reign>, LogError> {
+    let log = history.log.unwrap_or_else(|| LogId::from_bytes(draw(&*env.entropy)));
+    let epoch = history.epoch().next();
+    let slot = history.hole();
+    let (cursor, previous) = stand(env, source, &history).await?;
+    let mut seal = Seal::new(env, *log.as_bytes(), epoch);
+    let header = Header {
+        slot,
+        from: cursor.to,
+        to: cursor.to,
+        from_time: cursor.to_time,
+        to_time: cursor.to_time,
+        needs_from: slot,
+        previous,
+        ..draft(ObjectKind::Fence)
+    };
+    let key = layout::segment(source, slot);
+    let sealed = seal.seal(&header, &[], |_| Footer::default().encode());
+    let sealed = sealed.map_err(|error| ObjectError { key: key.clone(), kind: error.into() })?;
+    if let Put::Taken(_theirs) = put_own(&*env.store, &key, &sealed).await? {
+        return Ok(None);
+    }
+    let (header, _) = Header::decode(sealed.as_bytes()).map_err(|error| ObjectError { key, kind: error.into() })?;
+    let hash = sha256(sealed.as_bytes());
+    let bytes = u64::try_from(sealed.len()).unwrap_or(u64::MAX);
+    let fence = Entry { hash: Some(hash), bytes, ..Entry::of_header(&header) };
+    let after = history.checkpoint.unwrap_or_else(|| history.boundary.map_or(Slot::NONE, Slot::before));
+    let mut unlisted: Vec<_> = history.entries.into_iter().filter(|entry| entry.slot > after).collect();
+    unlisted.push(fence);
+    let mut next = slot.next();
+    for late in history.beyond {
+        // What an older writer had in flight: void, and in our way.
+        if late.slot == next {
+            unlisted.push(Entry { void: true, ..late });
+            next = next.next();
+        }
+    }
+    Ok(Some(Reign { log, epoch, next, previous: hash, cursor, unlisted, checkpoint: after, seal }))
+}
+
+/// Where the log stands, and the hash of its last live object.
+async fn stand(env: &LogEnv, source: &SourceName, history: &History) -> Result<(Cursor, [u8; 32]), LogError> {
+    let Some(last) = history.last() else { return Ok((Cursor::START, [0; 32])) };
+    let key = layout::segment(source, last.slot);
+    let bytes = env.store.get(&key, Part::Whole).await?.bytes();
+    let hash = sha256(&bytes);
+    // The position that everything continues from must be proved, not believed.
+    let object = crate::log::object::Object::open(&key, bytes, &env.keys)?;
+    object.footer()?;
+    if last.agrees_with(&object.header) {
+        Ok((Cursor { to: last.to, to_time: last.to_time, open: None }, hash))
+    } else {
+        Err(ObjectError { key, kind: ObjectErrorKind::Misplaced { what: "what the list says of it" } }.into())
+    }
+}

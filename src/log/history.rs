@@ -1,0 +1,229 @@
+//! What a store holds of one log: found from the store alone, by checkpoints and the listing of the tail (L7).
+//!
+//! ```text
+//!   boundary ─▶ checkpoints ─▶ headers of the tail ─▶ first hole │ objects beyond it
+//! ```
+//! At most [`IN_FLIGHT_PUTS_MAX`] − 1 objects can stand beyond the hole that a dying writer leaves, because no more
+//! puts are in flight. Where more stand beyond it the hole is no tail: an object is missing (L4), and is named.
+
+use std::collections::BTreeMap;
+
+use crate::codec::segment::Header;
+use crate::log::boundary;
+use crate::log::checkpoint::Checkpoint;
+use crate::log::entry::Entry;
+use crate::log::env::LogEnv;
+use crate::log::error::{LogError, ObjectError, ObjectErrorKind};
+use crate::log::object::Object;
+use crate::model::limits::{HEADER_BYTES_MAX, IN_FLIGHT_PUTS_MAX};
+use crate::model::{Epoch, LogId, ObjectKey, Slot, SourceName};
+use crate::store::layout::{self, Named};
+use crate::store::{Keys, Part};
+
+/// The objects of one log, as the store holds them.
+#[derive(Clone, Debug, Default)]
+pub struct History {
+    /// Which log; none if the store holds nothing of it.
+    pub log: Option<LogId>,
+    /// The objects up to the first hole, void ones too, in order of their slots.
+    pub entries: Vec<Entry>,
+    /// Objects beyond the hole at the end.
+    pub beyond: Vec<Entry>,
+    /// Slots between the first and the last where an object is missing.
+    pub missing: Vec<Slot>,
+    /// The slot of the newest trusted checkpoint.
+    pub checkpoint: Option<Slot>,
+    /// The first slot that must be there.
+    pub boundary: Option<Slot>,
+}
+
+impl History {
+    /// Finds the log of `source`.
+    pub async fn load(env: &LogEnv, source: &SourceName) -> Result<Self, LogError> {
+        let mut history = Self::default();
+        let first = history.find_boundary(env, source).await?;
+        history.trust_checkpoints(env, source, first).await?;
+        history.read_tail(env, source, first).await?;
+        Ok(history)
+    }
+
+    /// The objects that count, in order.
+    pub fn live(&self) -> impl DoubleEndedIterator<Item = &Entry> {
+        self.entries.iter().filter(|entry| !entry.void)
+    }
+
+    /// The last object that counts.
+    pub fn last(&self) -> Option<&Entry> {
+        self.live().next_back()
+    }
+
+    /// The highest epoch that any object shows, beyond the hole too.
+    pub fn epoch(&self) -> Epoch {
+        let all = self.entries.iter().chain(&self.beyond);
+        all.map(|entry| entry.epoch).max().unwrap_or_default()
+    }
+
+    /// The first hole: where a new writer's fence goes.
+    pub fn hole(&self) -> Slot {
+        let first = self.boundary.unwrap_or(Slot::FIRST);
+        self.entries.last().map_or(first, |entry| entry.slot.next())
+    }
+
+    async fn find_boundary(&mut self, env: &LogEnv, source: &SourceName) -> Result<Slot, LogError> {
+        let mut keys = Keys::new(&*env.store, layout::boundaries_prefix(source), None);
+        let mut newest = None;
+        while let Some(key) = keys.next().await? {
+            newest = Some(key);
+        }
+        let Some(key) = newest else { return Ok(Slot::FIRST) };
+        let header = boundary::read(self.open(env, &key).await?)?;
+        self.boundary = Some(header.slot);
+        Ok(header.slot)
+    }
+
+    async fn open(&mut self, env: &LogEnv, key: &ObjectKey) -> Result<Object, LogError> {
+        let bytes = env.store.get(key, Part::Whole).await?.bytes();
+        let object = Object::open(key, bytes, &env.keys)?;
+        self.belongs(key, &object.header)?;
+        Ok(object)
+    }
+
+    /// An object of another log in this log's folder is foreign.
+    fn belongs(&mut self, key: &ObjectKey, header: &Header) -> Result<(), ObjectError> {
+        let log = LogId::from_bytes(header.stream);
+        if *self.log.get_or_insert(log) == log {
+            Ok(())
+        } else {
+            let kind = ObjectErrorKind::Misplaced { what: "log" };
+            Err(ObjectError { key: key.clone(), kind })
+        }
+    }
+
+    /// Follows the checkpoints from the newest that can be read back to the boundary.
+    async fn trust_checkpoints(&mut self, env: &LogEnv, source: &SourceName, first: Slot) -> Result<(), LogError> {
+        let mut keys = Keys::new(&*env.store, layout::checkpoints_prefix(source), None);
+        let mut slots = Vec::new();
+        while let Some(key) = keys.next().await? {
+            if let Some(Named::Checkpoint { slot, .. }) = layout::parse(&key) {
+                slots.push(slot);
+            }
+        }
+        while let Some(newest) = slots.pop() {
+            // A checkpoint that is damaged or that the log does not confirm is only a cache lost: an older one serves.
+            if let Ok(entries) = self.chain_of_checkpoints(env, source, newest, first).await
+                && self.confirmed(env, source, &entries).await?
+            {
+                self.checkpoint = Some(newest);
+                self.entries = entries;
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    async fn chain_of_checkpoints(
+        &mut self,
+        env: &LogEnv,
+        source: &SourceName,
+        newest: Slot,
+        first: Slot,
+    ) -> Result<Vec<Entry>, LogError> {
+        let mut parts = Vec::new();
+        let mut at = newest;
+        while at >= first {
+            let key = layout::checkpoint(source, at);
+            let checkpoint = Checkpoint::read(self.open(env, &key).await?)?;
+            let begins = checkpoint.entries.first().map(|entry| entry.slot);
+            if checkpoint.slot() != at || begins != Some(checkpoint.previous.next()) {
+                let kind = ObjectErrorKind::Misplaced { what: "its range of slots" };
+                return Err(ObjectError { key, kind }.into());
+            }
+            at = checkpoint.previous;
+            parts.push(checkpoint.entries);
+        }
+        let entries = parts.into_iter().rev().flatten();
+        Ok(entries.filter(|entry| entry.slot >= first).collect())
+    }
+
+    /// Whether the next live object continues where the checkpoint ends, or the last one is what it says.
+    async fn confirmed(&mut self, env: &LogEnv, source: &SourceName, entries: &[Entry]) -> Result<bool, LogError> {
+        let Some(last) = entries.iter().rev().find(|entry| !entry.void) else { return Ok(false) };
+        let end = entries.last().map_or(last.slot, |entry| entry.slot);
+        let mut keys = Keys::new(&*env.store, layout::segments_prefix(source), Some(layout::segment(source, end)));
+        let mut seen = last.epoch;
+        while let Some(key) = keys.next().await? {
+            let header = self.header(env, &key).await?;
+            if header.epoch >= seen {
+                return Ok(last.hash == Some(header.previous));
+            }
+            seen = seen.max(header.epoch);
+        }
+        let bytes = env.store.get(&layout::segment(source, last.slot), Part::Whole).await?;
+        Ok(last.hash == Some(crate::crypto::stream::sha256(bytes.as_bytes())))
+    }
+
+    async fn header(&mut self, env: &LogEnv, key: &ObjectKey) -> Result<Header, LogError> {
+        let bytes = u64::try_from(HEADER_BYTES_MAX).unwrap_or(u64::MAX);
+        let start = env.store.get(key, Part::First { bytes }).await?;
+        let (header, _) =
+            Header::decode(start.as_bytes()).map_err(|error| ObjectError { key: key.clone(), kind: error.into() })?;
+        self.belongs(key, &header)?;
+        Ok(header)
+    }
+
+    async fn read_tail(&mut self, env: &LogEnv, source: &SourceName, first: Slot) -> Result<(), LogError> {
+        let after = self.entries.last().map_or(first.before(), |entry| entry.slot);
+        let mut keys = Keys::new(&*env.store, layout::segments_prefix(source), Some(layout::segment(source, after)));
+        let mut tail = BTreeMap::new();
+        let mut links = BTreeMap::new();
+        while let Some(key) = keys.next().await? {
+            let Some(Named::Segment { slot, .. }) = layout::parse(&key) else { continue };
+            let header = self.header(env, &key).await?;
+            if header.slot != slot {
+                return Err(ObjectError { key, kind: ObjectErrorKind::Misplaced { what: "slot" } }.into());
+            }
+            links.insert(slot, header.previous);
+            tail.insert(slot, Entry::of_header(&header));
+        }
+        self.place(tail, after);
+        self.mark_void(&links);
+        Ok(())
+    }
+
+    /// Sorts the tail into what stands before the hole at the end, what beyond, and what is missing between.
+    fn place(&mut self, tail: BTreeMap<Slot, Entry>, after: Slot) {
+        let last = tail.keys().next_back().copied().unwrap_or(after);
+        let in_flight = u64::try_from(IN_FLIGHT_PUTS_MAX).unwrap_or(u64::MAX);
+        let mut expected = after.next();
+        for (slot, entry) in tail {
+            while expected < slot && last.get() - expected.get() >= in_flight {
+                self.missing.push(expected);
+                expected = expected.next();
+            }
+            if expected == slot {
+                self.entries.push(entry);
+                expected = expected.next();
+            } else {
+                self.beyond.push(entry);
+            }
+        }
+    }
+
+    /// Epochs never fall along the slots: what has a lower one than an earlier slot is void. What counts tells the hash
+    /// of what it continues.
+    fn mark_void(&mut self, links: &BTreeMap<Slot, [u8; 32]>) {
+        let mut reign = Epoch::default();
+        let mut before: Option<&mut Entry> = None;
+        for entry in &mut self.entries {
+            entry.void = entry.epoch < reign;
+            reign = reign.max(entry.epoch);
+            if entry.void {
+                continue;
+            }
+            if let (Some(before), Some(link)) = (before, links.get(&entry.slot)) {
+                before.hash = Some(*link);
+            }
+            before = Some(entry);
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! Seals a whole object and opens one: where the format (`codec`) and the seal (`crypto`) meet.
+
+use bytes::Bytes;
+
+use crate::codec::frame::{PLAIN_BYTES_MAX, Packed, Packing, pack, unpack};
+use crate::codec::segment::{Header, ObjectKind};
+use crate::codec::trailer::{TRAILER_BYTES, Trailer};
+use crate::codec::wire::WireError;
+use crate::crypto::key::{DataKey, Identity};
+use crate::crypto::keyring::KeyContext;
+use crate::crypto::keyring::Keyring;
+use crate::crypto::sealed::Sealed;
+use crate::crypto::stream::{Body, FrameAt, Opened, Opener, Place, SealError, Sealer, commitment};
+use crate::entropy::draw;
+use crate::log::env::LogEnv;
+use crate::log::error::{ObjectError, ObjectErrorKind};
+use crate::model::limits::SEGMENT_BYTES_MAX;
+use crate::model::{Epoch, ObjectKey, Wrap};
+
+/// What a footer or a manifest may inflate to.
+const FOOTER_BYTES_MAX: usize = SEGMENT_BYTES_MAX;
+
+/// What seals the objects of one stream in one epoch. The data key changes with the day.
+#[derive(Debug)]
+pub struct Seal {
+    env: LogEnv,
+    context: KeyContext,
+    day: i64,
+    data: DataKey,
+    wraps: Vec<Wrap>,
+}
+
+impl Seal {
+    /// A seal with a new data key.
+    pub fn new(env: &LogEnv, stream: [u8; 16], epoch: Epoch) -> Self {
+        let context = KeyContext { stream, epoch };
+        let (data, wraps) = env.keys.fresh(&context, &*env.entropy);
+        Self { env: env.clone(), context, day: env.clock.now().day(), data, wraps }
+    }
+
+    /// Seals one object. `draft` is its header but for stream, epoch, time, salt, commitment and wraps, which the seal
+    /// fills in; `footer` is made of the places of the frames.
+    pub fn seal(
+        &mut self,
+        draft: &Header,
+        frames: &[Packed],
+        footer: impl FnOnce(&[FrameAt]) -> Vec<u8>,
+    ) -> Result<Sealed, SealError> {
+        let now = self.env.clock.now();
+        if now.day() != self.day {
+            (self.data, self.wraps) = self.env.keys.fresh(&self.context, &*self.env.entropy);
+            self.day = now.day();
+        }
+        let mut header = Header {
+            suite: self.env.suite,
+            stream: self.context.stream,
+            epoch: self.context.epoch,
+            sealed_at: now,
+            salt: draw(&*self.env.entropy),
+            wraps: self.wraps.clone(),
+            ..draft.clone()
+        };
+        let identity = identity(&header);
+        header.commitment = commitment(&self.data, &header.salt, &identity);
+        let encoded = header.encode();
+        let capacity = frames.iter().map(|frame| frame.body.len() + 32).sum::<usize>() + encoded.len() + 64 * 1024;
+        let mut sealer = Sealer::new(&self.data, &header.salt, &identity, &encoded, capacity);
+        let places = frames.iter().map(|frame| sealer.frame(body(frame))).collect::<Result<Vec<_>, _>>()?;
+        let footer = pack(&footer(&places));
+        sealer
+            .finish(body(&footer), |at| Trailer { footer_at: at.at, frames: at.frame, footer_bytes: at.bytes }.encode())
+    }
+}
+
+const fn body(packed: &Packed) -> Body<'_> {
+    Body { packing: packed.packing.tag(), plain_bytes: packed.plain_bytes, bytes: packed.body.as_slice() }
+}
+
+const fn identity(header: &Header) -> Identity {
+    Identity {
+        suite: header.suite.tag(),
+        kind: header.kind.tag(),
+        stream: header.stream,
+        epoch: header.epoch.get(),
+        slot: header.slot.get(),
+    }
+}
+
+/// A header whose fields the seal fills in are blank.
+pub const fn draft(kind: ObjectKind) -> Header {
+    use crate::codec::segment::{Flags, Suite};
+    use crate::model::{Position, Slot, Timestamp};
+    Header {
+        kind,
+        suite: Suite::ChaCha20Poly1305,
+        flags: Flags::from_nothing(),
+        stream: [0; 16],
+        epoch: Epoch::new(0),
+        slot: Slot::NONE,
+        from: Position::ZERO,
+        to: Position::ZERO,
+        from_time: Timestamp::MIN,
+        to_time: Timestamp::MIN,
+        needs_from: Slot::NONE,
+        sealed_at: Timestamp::MIN,
+        previous: [0; 32],
+        salt: [0; 32],
+        commitment: [0; 32],
+        wraps: Vec::new(),
+    }
+}
+
+/// A whole object whose header, key and frame layout were checked. Its frames are opened one by one.
+pub struct Object {
+    /// What it says of itself; proved once a frame or the footer has been opened.
+    pub header: Header,
+    key: ObjectKey,
+    bytes: Bytes,
+    opener: Opener,
+    trailer: Trailer,
+    next_frame: u32,
+    next_at: usize,
+}
+
+impl std::fmt::Debug for Object {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Object").field("key", &self.key).finish_non_exhaustive()
+    }
+}
+
+impl Object {
+    /// Begins to open the object that a store gave for `key`.
+    pub fn open(key: &ObjectKey, bytes: Bytes, keys: &Keyring) -> Result<Self, ObjectError> {
+        Self::open_parts(key, bytes, keys).map_err(|kind| ObjectError { key: key.clone(), kind })
+    }
+
+    fn open_parts(key: &ObjectKey, bytes: Bytes, keys: &Keyring) -> Result<Self, ObjectErrorKind> {
+        let (header, header_bytes) = Header::decode(&bytes)?;
+        let trailer_at = bytes.len().saturating_sub(TRAILER_BYTES).max(header_bytes);
+        let trailer = Trailer::decode(bytes.get(trailer_at..).unwrap_or_default())?;
+        let footer_ends = u64::from(trailer.footer_at) + u64::from(trailer.footer_bytes);
+        if u64::try_from(trailer_at).ok() != Some(footer_ends) {
+            return Err(WireError::Foreign { what: "a trailer of this object" }.into());
+        }
+        let data = keys.open(&header.wraps, &KeyContext { stream: header.stream, epoch: header.epoch })?;
+        let encoded = bytes.get(..header_bytes).unwrap_or_default();
+        let opener = Opener::new(&data, &header.salt, &identity(&header), encoded, &header.commitment)?;
+        Ok(Self { header, key: key.clone(), bytes, opener, trailer, next_frame: 0, next_at: header_bytes })
+    }
+
+    /// The object's name.
+    pub const fn key(&self) -> &ObjectKey {
+        &self.key
+    }
+
+    /// How many frames stand before the footer.
+    pub const fn frames(&self) -> u32 {
+        self.trailer.frames
+    }
+
+    /// Opens the footer.
+    pub fn footer(&self) -> Result<Vec<u8>, ObjectError> {
+        let at = usize::try_from(self.trailer.footer_at).unwrap_or(usize::MAX);
+        let opened = self.open_frame(self.trailer.frames, Place::Last, at);
+        let opened = opened.and_then(|opened| inflate(&opened, FOOTER_BYTES_MAX));
+        opened.map_err(|kind| self.wrong(kind))
+    }
+
+    /// Opens the next frame of records; `None` after the last.
+    pub fn next_frame(&mut self) -> Result<Option<Bytes>, ObjectError> {
+        if self.next_frame == self.trailer.frames {
+            let footer_at = usize::try_from(self.trailer.footer_at).unwrap_or(usize::MAX);
+            let adrift = WireError::Foreign { what: "an object whose frames end at its footer" };
+            return if self.next_at == footer_at { Ok(None) } else { Err(self.wrong(adrift.into())) };
+        }
+        let opened = self.open_frame(self.next_frame, Place::Inner, self.next_at);
+        let opened = opened.map_err(|kind| self.wrong(kind))?;
+        let plain = inflate(&opened, PLAIN_BYTES_MAX).map_err(|kind| self.wrong(kind))?;
+        self.next_frame += 1;
+        self.next_at += opened.frame_bytes;
+        Ok(Some(plain.into()))
+    }
+
+    fn open_frame(&self, frame: u32, place: Place, at: usize) -> Result<Opened, ObjectErrorKind> {
+        let from = at.min(self.bytes.len());
+        Ok(self.opener.frame(frame, place, &self.bytes.slice(from..))?)
+    }
+
+    /// An error about this object.
+    pub fn wrong(&self, kind: ObjectErrorKind) -> ObjectError {
+        ObjectError { key: self.key.clone(), kind }
+    }
+}
+
+fn inflate(opened: &Opened, plain_bytes_max: usize) -> Result<Vec<u8>, ObjectErrorKind> {
+    let packing = Packing::from_tag(opened.packing)?;
+    Ok(unpack(packing, opened.plain_bytes, &opened.body, plain_bytes_max)?)
+}

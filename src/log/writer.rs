@@ -1,0 +1,300 @@
+//! Encodes, seals and puts segments; several puts may be in flight, and they become durable in order, without a hole.
+//!
+//! The order of effects: a record is appended, its batch is cut and sealed, the put is sent; once every earlier put has
+//! answered too, [`Writer::next_durable`] tells of it. Nothing else may tell a source that it can forget (L1).
+
+use std::sync::Arc;
+
+use futures::FutureExt;
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::FuturesOrdered;
+
+use crate::codec::segment::{Header, ObjectKind};
+use crate::crypto::sealed::Sealed;
+use crate::crypto::stream::sha256;
+use crate::log::batch::{Batch, Cursor, Cut, CutRule};
+use crate::log::checkpoint::Checkpoint;
+use crate::log::context::Context;
+use crate::log::entry::Entry;
+use crate::log::env::LogEnv;
+use crate::log::error::{LogError, ObjectError};
+use crate::log::fence::Reign;
+use crate::log::latch::Latch;
+use crate::log::object::{Seal, draft};
+use crate::model::limits::{CHECKPOINT_EVERY_SLOTS, IN_FLIGHT_BYTES_MAX, IN_FLIGHT_PUTS_MAX, SEGMENT_BYTES_MAX};
+use crate::model::{Epoch, LogId, ObjectKey, Position, Record, Slot, SourceName, Tick, Timestamp};
+use crate::step::Step;
+use crate::store::{Put, StoreError, layout, put_own};
+
+/// A segment is durable, and so is everything before it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Durable {
+    /// Which.
+    pub entry: Entry,
+    /// How long its put took.
+    pub put_took: std::time::Duration,
+}
+
+impl Durable {
+    /// What may be acknowledged now.
+    pub const fn position(&self) -> Position {
+        self.entry.to
+    }
+}
+
+/// A put that was answered.
+struct Landed {
+    entry: Entry,
+    bytes: usize,
+    put_took: std::time::Duration,
+}
+
+/// Writes one log, for one reign.
+pub struct Writer {
+    env: LogEnv,
+    source: SourceName,
+    rule: CutRule,
+    context: Box<dyn Context>,
+    log: LogId,
+    epoch: Epoch,
+    seal: Seal,
+    batch: Batch,
+    previous: [u8; 32],
+    in_flight: FuturesOrdered<BoxFuture<'static, Result<Landed, LogError>>>,
+    in_flight_bytes: usize,
+    latch: Latch,
+    durable: Position,
+    repeat: Vec<Record>,
+    unlisted: Vec<Entry>,
+    checkpoint: Slot,
+    checkpointing: Option<BoxFuture<'static, Result<(), StoreError>>>,
+}
+
+impl std::fmt::Debug for Writer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Writer").field("source", &self.source).field("epoch", &self.epoch).finish_non_exhaustive()
+    }
+}
+
+impl Writer {
+    /// Writes on where `reign` begins.
+    pub fn new(env: &LogEnv, source: &SourceName, reign: Reign, rule: CutRule, context: Box<dyn Context>) -> Self {
+        let mut writer = Self {
+            env: env.clone(),
+            source: source.clone(),
+            rule,
+            context,
+            log: reign.log,
+            epoch: reign.epoch,
+            seal: reign.seal,
+            batch: Batch::new(reign.next, reign.cursor),
+            previous: reign.previous,
+            in_flight: FuturesOrdered::new(),
+            in_flight_bytes: 0,
+            latch: Latch::default(),
+            durable: reign.cursor.to,
+            repeat: Vec::new(),
+            unlisted: reign.unlisted,
+            checkpoint: reign.checkpoint,
+            checkpointing: None,
+        };
+        writer.context.begin();
+        writer
+    }
+
+    /// Which log it writes.
+    pub const fn log(&self) -> LogId {
+        self.log
+    }
+
+    /// The number of its reign.
+    pub const fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// Up to where everything is durable.
+    pub const fn durable(&self) -> Position {
+        self.durable
+    }
+
+    /// Where the log stands once everything appended is durable.
+    pub const fn cursor(&self) -> Cursor {
+        self.batch.cursor()
+    }
+
+    /// Whether more records may be appended without holding more memory than allowed (L8).
+    pub fn has_room(&self) -> bool {
+        self.in_flight.len() < IN_FLIGHT_PUTS_MAX
+            && self.in_flight_bytes + self.batch.held_bytes() + SEGMENT_BYTES_MAX / 2 < IN_FLIGHT_BYTES_MAX
+    }
+
+    /// Whether nothing is appended that is not durable.
+    pub fn is_idle(&self) -> bool {
+        self.batch.is_empty() && self.in_flight.is_empty()
+    }
+
+    /// When the records at hand must be cut, even if no more come.
+    pub fn due_at(&self) -> Option<Tick> {
+        self.batch.due_at(self.rule)
+    }
+
+    /// Takes a record; cuts when that fills the segment.
+    pub fn append(&mut self, record: &Record) -> Result<(), LogError> {
+        self.latch.check()?;
+        let now = self.env.clock.tick();
+        self.context.before(record, &mut self.repeat);
+        for repeated in self.repeat.drain(..) {
+            self.latch.guard(self.batch.push(&repeated, now))?;
+        }
+        self.latch.guard(self.batch.push(record, now))?;
+        if self.batch.is_full(self.rule) { self.cut() } else { Ok(()) }
+    }
+
+    /// Ends the segment at hand and sends it to the store. Does nothing if it is empty.
+    pub fn cut(&mut self) -> Result<(), LogError> {
+        self.latch.check()?;
+        if self.batch.is_empty() {
+            return Ok(());
+        }
+        let slot = self.batch.slot();
+        let cut = self.batch.cut(slot.next());
+        Step::Cut.reached();
+        let sealed = self.seal_segment(slot, &cut);
+        let (key, sealed, entry) = self.latch.guard(sealed)?;
+        Step::Sealed.reached();
+        self.context.begin();
+        self.in_flight_bytes += sealed.len();
+        self.in_flight.push_back(self.put(key, sealed, entry).boxed());
+        Ok(())
+    }
+
+    fn seal_segment(&mut self, slot: Slot, cut: &Cut) -> Result<(ObjectKey, Sealed, Entry), LogError> {
+        let key = layout::segment(&self.source, slot);
+        let (subjects, marked) = self.context.end();
+        let header = Header {
+            flags: cut.flags().with(marked),
+            slot,
+            from: cut.begins.to,
+            to: cut.ends.to,
+            from_time: cut.begins.to_time,
+            to_time: cut.ends.to_time,
+            needs_from: cut.needs_from(slot),
+            previous: self.previous,
+            ..draft(if cut.only_heartbeats { ObjectKind::Heartbeat } else { ObjectKind::Data })
+        };
+        let wrong = |kind: crate::log::error::ObjectErrorKind| ObjectError { key: key.clone(), kind };
+        let sealed = self.seal.seal(&header, &cut.frames, |places| cut.footer(places, subjects).encode());
+        let sealed = sealed.map_err(|error| wrong(error.into()))?;
+        let (header, _) = Header::decode(sealed.as_bytes()).map_err(|error| wrong(error.into()))?;
+        self.previous = sha256(sealed.as_bytes());
+        let bytes = u64::try_from(sealed.len()).unwrap_or(u64::MAX);
+        let entry = Entry { hash: Some(self.previous), bytes, ..Entry::of_header(&header) };
+        Ok((key, sealed, entry))
+    }
+
+    fn put(
+        &self,
+        key: ObjectKey,
+        sealed: Sealed,
+        entry: Entry,
+    ) -> impl Future<Output = Result<Landed, LogError>> + use<> {
+        let (env, source, epoch) = (self.env.clone(), self.source.clone(), self.epoch);
+        async move {
+            let begun = env.clock.tick();
+            match put_own(&*env.store, &key, &sealed).await? {
+                Put::Ours => {
+                    let put_took = env.clock.tick().since(begun);
+                    Ok(Landed { entry, bytes: sealed.len(), put_took })
+                }
+                Put::Taken(theirs) => Err(rival(&theirs, &key, source, epoch)),
+            }
+        }
+    }
+
+    /// Waits for the next segment to be durable with everything before it. For ever if nothing is in flight; cancel-safe.
+    pub async fn next_durable(&mut self) -> Result<Durable, LogError> {
+        self.latch.check()?;
+        loop {
+            let landed = tokio::select! {
+                biased;
+                Some(landed) = self.in_flight.next() => landed,
+                // A checkpoint is only a cache: one that fails is tried again with the next segment.
+                Some(result) = wait(&mut self.checkpointing) => {
+                    self.checkpointing = None;
+                    self.checkpointed(&result);
+                    continue;
+                }
+                else => std::future::pending().await,
+            };
+            let landed = self.latch.guard(landed)?;
+            self.in_flight_bytes -= landed.bytes;
+            self.durable = landed.entry.to;
+            self.unlisted.push(landed.entry.clone());
+            self.begin_checkpoint();
+            return Ok(Durable { entry: landed.entry, put_took: landed.put_took });
+        }
+    }
+
+    fn begin_checkpoint(&mut self) {
+        let many = u64::try_from(self.unlisted.len()).unwrap_or(u64::MAX);
+        if many < CHECKPOINT_EVERY_SLOTS || self.checkpointing.is_some() {
+            return;
+        }
+        let checkpoint = Checkpoint { previous: self.checkpoint, entries: self.unlisted.clone() };
+        let key = layout::checkpoint(&self.source, checkpoint.slot());
+        if let Ok(sealed) = checkpoint.seal(&mut self.seal) {
+            let store = Arc::clone(&self.env.store);
+            // Taken by a checkpoint of the same slots: as good as ours.
+            let put = async move { put_own(&*store, &key, &sealed).await.map(|_whose| ()) };
+            self.checkpointing = Some(put.boxed());
+            self.checkpoint = checkpoint.slot();
+        }
+    }
+
+    fn checkpointed(&mut self, result: &Result<(), StoreError>) {
+        if result.is_ok() {
+            Step::Checkpoint.reached();
+            let listed = self.checkpoint;
+            self.unlisted.retain(|entry| entry.slot > listed);
+        } else {
+            let first = self.unlisted.first().map_or(self.checkpoint, |entry| entry.slot.before());
+            self.checkpoint = first;
+        }
+    }
+
+    /// Cuts and waits until everything appended is durable; gives what became durable.
+    pub async fn flush(&mut self) -> Result<Vec<Durable>, LogError> {
+        self.cut()?;
+        let mut done = Vec::new();
+        while !self.in_flight.is_empty() {
+            done.push(self.next_durable().await?);
+        }
+        Ok(done)
+    }
+
+    /// The latest commit time of the log.
+    pub const fn latest_commit(&self) -> Timestamp {
+        self.batch.cursor().to_time
+    }
+}
+
+async fn wait<T>(future: &mut Option<BoxFuture<'static, T>>) -> Option<T> {
+    match future {
+        Some(future) => Some(future.await),
+        None => None,
+    }
+}
+
+/// Whose object took our slot: the error tells what to do about it.
+fn rival(theirs: &Sealed, key: &ObjectKey, source: SourceName, ours: Epoch) -> LogError {
+    match Header::decode(theirs.as_bytes()) {
+        Err(error) => ObjectError { key: key.clone(), kind: error.into() }.into(),
+        Ok((header, _)) if header.epoch > ours => LogError::Fenced { source_name: source, ours, theirs: header.epoch },
+        Ok((header, _)) if header.epoch < ours => LogError::Overtaken { source_name: source, slot: header.slot },
+        Ok((header, _)) => LogError::Twin { source_name: source, slot: header.slot, epoch: ours },
+    }
+}
+
+#[cfg(test)]
+mod tests;

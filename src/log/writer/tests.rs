@@ -1,0 +1,130 @@
+//! What was appended is read back whole and in order, across segments, epochs and crashes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::*;
+use crate::clock::ManualClock;
+use crate::codec::segment::Suite;
+use crate::crypto::Keyring;
+use crate::crypto::file::FileKey;
+use crate::entropy::SeededEntropy;
+use crate::log::assemble::{Assembler, Item};
+use crate::log::context::NoContext;
+use crate::log::fence;
+use crate::log::history::History;
+use crate::log::reader::Reader;
+use crate::model::{Commit, Role, Xid};
+use crate::store::MemoryStore;
+
+const RULE: CutRule = CutRule { segment_bytes: 4000, segment_age: Duration::from_secs(1) };
+
+fn env() -> LogEnv {
+    let entropy = Arc::new(SeededEntropy::new(7));
+    LogEnv {
+        store: Arc::new(MemoryStore::default()),
+        keys: Arc::new(Keyring::of_file(FileKey::fresh(&*entropy))),
+        suite: Suite::ChaCha20Poly1305,
+        clock: Arc::new(ManualClock::new(Timestamp::from_micros(1_000_000))),
+        entropy,
+    }
+}
+
+fn main_source() -> SourceName {
+    "main".parse().unwrap()
+}
+
+async fn writer(env: &LogEnv) -> Writer {
+    let reign = fence::take(env, &main_source(), None).await.unwrap();
+    Writer::new(env, &main_source(), reign, RULE, Box::new(NoContext))
+}
+
+/// One transaction of three records.
+fn transaction(number: u64) -> Vec<Record> {
+    let wire = |text: &str| Bytes::from(format!("{text} {number} {}", "x".repeat(200)));
+    let commit = Commit { position: Position::new(number * 10), time: Timestamp::from_micros(number as i64) };
+    vec![
+        Record::wire(Role::Opens(Xid::new(number)), wire("begin")),
+        Record::wire(Role::Inside, wire("change")),
+        Record::wire(Role::Commits(commit), wire("commit")),
+    ]
+}
+
+async fn commits(env: &LogEnv) -> Vec<u64> {
+    let history = History::load(env, &main_source()).await.unwrap();
+    let live: Vec<_> = history.live().cloned().collect();
+    let mut reader = Reader::new(env, &main_source(), history.log.unwrap(), live);
+    let mut assembler = Assembler::new(Position::ZERO);
+    let (mut items, mut found) = (Vec::new(), Vec::new());
+    while let Some(mut segment) = reader.next().await.unwrap() {
+        if segment.header().kind == ObjectKind::Fence {
+            items.extend(assembler.fence());
+        }
+        while let Some(records) = segment.next_frame().unwrap() {
+            for record in records {
+                assembler.push(record, &mut items).unwrap();
+            }
+        }
+    }
+    for item in items {
+        if let Item::Commit(commit) = item {
+            found.push(commit.position.get() / 10);
+        }
+    }
+    found
+}
+
+#[tokio::test]
+async fn l1_what_became_durable_is_read_back_in_order_by_a_new_process() {
+    let env = env();
+    let mut writer = writer(&env).await;
+    for number in 1..=2000 {
+        for record in transaction(number) {
+            writer.append(&record).unwrap();
+        }
+        if !writer.has_room() {
+            writer.next_durable().await.unwrap();
+        }
+    }
+    let last = writer.flush().await.unwrap().pop().unwrap();
+    assert_eq!(last.position(), Position::new(20_000));
+    assert!(last.entry.slot > Slot::new(CHECKPOINT_EVERY_SLOTS / 4), "it cut often: {}", last.entry.slot);
+    assert_eq!(commits(&env).await, (1..=2000).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn l2_a_transaction_cut_off_by_a_crash_is_void_and_comes_again_whole() {
+    let env = env();
+    let mut first = writer(&env).await;
+    for record in transaction(1).iter().chain(&transaction(2)[..2]) {
+        first.append(record).unwrap();
+    }
+    first.flush().await.unwrap();
+    drop(first);
+    let mut second = writer(&env).await;
+    assert_eq!(second.cursor().to, Position::new(10));
+    for record in transaction(2) {
+        second.append(&record).unwrap();
+    }
+    second.flush().await.unwrap();
+    assert_eq!(commits(&env).await, vec![1, 2]);
+}
+
+#[tokio::test]
+async fn l5_of_two_writers_the_older_one_stops() {
+    let env = env();
+    let mut old = writer(&env).await;
+    let mut new = writer(&env).await;
+    old.append(&transaction(1)[0]).unwrap();
+    assert!(matches!(old.flush().await, Err(LogError::Fenced { .. })));
+    assert!(matches!(old.append(&transaction(1)[1]), Err(LogError::Latched)), "it stays stopped");
+    for record in transaction(1) {
+        new.append(&record).unwrap();
+    }
+    new.flush().await.unwrap();
+    let back = fence::take(&env, &main_source(), Some(Epoch::new(1))).await;
+    assert!(matches!(back, Err(LogError::Fenced { .. })), "it does not take the log back");
+    assert_eq!(commits(&env).await, vec![1]);
+}

@@ -1,0 +1,195 @@
+//! Tries again within a deadline, and tells our own earlier put from a rival's.
+//!
+//! A put whose reply was lost may have landed, and the next try then finds the name taken. What was sealed has a fresh
+//! salt in its header, so an object of the same size whose header equals ours is ours. A bare `AlreadyThere` never
+//! counts as success, and a doubt once raised stays: a put that may have landed ends as `Created` or as `Unanswered`,
+//! never as an error that claims it was not done (L1, L5).
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock;
+use crate::clock::Clock;
+use crate::crypto::Sealed;
+use crate::entropy;
+use crate::entropy::Entropy;
+use crate::model::limits::HEADER_BYTES_MAX;
+use crate::model::{ObjectKey, Tick};
+use crate::store::error::{Op, StoreError, StoreErrorKind};
+use crate::store::memory::size_of;
+use crate::store::{Part, PutNew, Store};
+
+/// How long to try. Waits double from `first_wait` to `wait_max`, each shortened by up to half at random, so that
+/// many who failed together do not come back together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetryRule {
+    /// The wait after the first failure.
+    pub first_wait: Duration,
+    /// The longest wait.
+    pub wait_max: Duration,
+    /// The time from the first try to giving up; a try under way then is abandoned.
+    pub deadline: Duration,
+}
+
+/// A store that tries again.
+pub struct Retrying {
+    inner: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    rule: RetryRule,
+}
+
+impl Retrying {
+    /// Wraps `inner`.
+    pub fn new(inner: Arc<dyn Store>, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>, rule: RetryRule) -> Self {
+        Self { inner, clock, entropy, rule }
+    }
+
+    fn tries(&self, op: Op, what: &str) -> Tries<'_> {
+        let due = self.clock.tick().after(self.rule.deadline);
+        Tries { with: self, op, what: what.to_owned(), due, wait: self.rule.first_wait, failed: 0, in_doubt: false }
+    }
+}
+
+/// One request and its repetitions.
+struct Tries<'a> {
+    with: &'a Retrying,
+    op: Op,
+    what: String,
+    due: Tick,
+    wait: Duration,
+    failed: u32,
+    /// Something may have been done in spite of an error.
+    in_doubt: bool,
+}
+
+impl Tries<'_> {
+    /// One try; no answer by the deadline is `Unanswered`.
+    async fn within<T>(&self, call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        let left = self.due.since(self.with.clock.tick());
+        let answer = clock::timeout(&*self.with.clock, left, call).await;
+        answer.unwrap_or_else(|elapsed| {
+            Err(StoreError::new(self.op, &self.what, StoreErrorKind::Unanswered).caused_by(elapsed))
+        })
+    }
+
+    /// Waits for the next try, or gives up with the error to return.
+    async fn again(&mut self, error: StoreError) -> Result<(), StoreError> {
+        let worth_it = match error.kind {
+            StoreErrorKind::Unavailable => true,
+            StoreErrorKind::Unanswered => {
+                self.in_doubt = matches!(self.op, Op::Put | Op::Delete);
+                true
+            }
+            StoreErrorKind::Missing | StoreErrorKind::Short { .. } | StoreErrorKind::Refused(_) => false,
+        };
+        self.failed = self.failed.saturating_add(1);
+        let shorter = f64::from(u16::from_le_bytes(entropy::draw(&*self.with.entropy))) / 131_072.0;
+        let next = self.with.clock.tick().after(self.wait.mul_f64(1.0 - shorter));
+        if !worth_it || next >= self.due {
+            return Err(self.verdict(error));
+        }
+        self.wait = self.wait.saturating_mul(2).min(self.with.rule.wait_max);
+        self.with.clock.sleep_until(next).await;
+        Ok(())
+    }
+
+    fn verdict(&self, last: StoreError) -> StoreError {
+        if self.in_doubt && last.kind != StoreErrorKind::Unanswered {
+            return StoreError::new(self.op, &self.what, StoreErrorKind::Unanswered).caused_by(last);
+        }
+        last
+    }
+}
+
+#[async_trait::async_trait]
+impl Store for Retrying {
+    async fn put_new(&self, key: &ObjectKey, body: Sealed) -> Result<PutNew, StoreError> {
+        let mut tries = self.tries(Op::Put, key.as_str());
+        loop {
+            let first = tries.failed == 0;
+            let call = async {
+                match self.inner.put_new(key, body.clone()).await? {
+                    PutNew::AlreadyThere if !first => match whose(&*self.inner, key, &body).await? {
+                        Put::Ours => Ok(PutNew::Created),
+                        Put::Taken(_) => Ok(PutNew::AlreadyThere),
+                    },
+                    plain @ (PutNew::Created | PutNew::AlreadyThere) => Ok(plain),
+                }
+            };
+            match tries.within(call).await {
+                Ok(done) => return Ok(done),
+                Err(error) => tries.again(error).await?,
+            }
+        }
+    }
+
+    async fn get(&self, key: &ObjectKey, part: Part) -> Result<Sealed, StoreError> {
+        let mut tries = self.tries(Op::Get, key.as_str());
+        loop {
+            match tries.within(self.inner.get(key, part)).await {
+                Ok(body) => return Ok(body),
+                Err(error) => tries.again(error).await?,
+            }
+        }
+    }
+
+    async fn list(&self, prefix: &str, after: Option<&ObjectKey>) -> Result<Vec<ObjectKey>, StoreError> {
+        let mut tries = self.tries(Op::List, prefix);
+        loop {
+            match tries.within(self.inner.list(prefix, after)).await {
+                Ok(page) => return Ok(page),
+                Err(error) => tries.again(error).await?,
+            }
+        }
+    }
+
+    async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
+        let mut tries = self.tries(Op::Delete, key.as_str());
+        loop {
+            match tries.within(self.inner.delete(key)).await {
+                Ok(()) => return Ok(()),
+                Err(error) => tries.again(error).await?,
+            }
+        }
+    }
+
+    async fn size(&self, key: &ObjectKey) -> Result<u64, StoreError> {
+        let mut tries = self.tries(Op::Size, key.as_str());
+        loop {
+            match tries.within(self.inner.size(key)).await {
+                Ok(size) => return Ok(size),
+                Err(error) => tries.again(error).await?,
+            }
+        }
+    }
+}
+
+/// Whose the object is after a put that settles it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Put {
+    /// The object is ours and durable, now or since an earlier put whose reply was lost.
+    Ours,
+    /// A rival's object has the name; these are its first bytes, at most [`HEADER_BYTES_MAX`].
+    Taken(Sealed),
+}
+
+/// Puts `body` once more or for the first time. Always the same sealed bytes, so an object of the same size whose
+/// header equals ours, fresh salt and all, is our own earlier put whose reply was lost.
+pub async fn put_own(store: &dyn Store, key: &ObjectKey, body: &Sealed) -> Result<Put, StoreError> {
+    match store.put_new(key, body.clone()).await? {
+        PutNew::Created => Ok(Put::Ours),
+        PutNew::AlreadyThere => whose(store, key, body).await,
+    }
+}
+
+async fn whose(store: &dyn Store, key: &ObjectKey, body: &Sealed) -> Result<Put, StoreError> {
+    let size = store.size(key).await?;
+    let bytes = size.min(size_of(&[0; HEADER_BYTES_MAX]));
+    let header = store.get(key, Part::Range { at: 0, bytes }).await?;
+    let ours = size == size_of(body.as_bytes()) && body.as_bytes().starts_with(header.as_bytes());
+    Ok(if ours { Put::Ours } else { Put::Taken(header) })
+}

@@ -1,19 +1,20 @@
-//! Bytes that may leave this machine.
+//! Bytes that may leave this machine: a store takes nothing else, so plaintext cannot be uploaded by mistake (L6).
+
+use std::fmt;
 
 use bytes::Bytes;
 
-/// Bytes that may leave this machine. A store takes nothing else, so plaintext cannot be uploaded by mistake (L6).
-/// Two doors: [`crate::crypto::Sealer::finish`] made them, or a store gave them back ([`Sealed::stored`]).
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Sealed bytes. Two doors lead here: the sealer made them, or a store gave them back ([`Sealed::stored`]).
+#[derive(Clone, PartialEq, Eq)]
 pub struct Sealed(Bytes);
 
 impl Sealed {
-    /// The sealer's door.
+    /// The sealer's door: what it has just sealed.
     pub(crate) const fn from_sealer(bytes: Bytes) -> Self {
         Self(bytes)
     }
 
-    /// The stores' door: bytes that were in a store already. Nothing but stores and tests calls it.
+    /// The stores' door: what a store gave back. Only stores call it, and tests that need any bytes at all.
     pub const fn stored(bytes: Bytes) -> Self {
         Self(bytes)
     }
@@ -23,12 +24,12 @@ impl Sealed {
         &self.0
     }
 
-    /// The bytes, shared.
+    /// The bytes, shared without a copy.
     pub fn bytes(&self) -> Bytes {
         self.0.clone()
     }
 
-    /// How many.
+    /// How many bytes there are.
     pub const fn len(&self) -> usize {
         self.0.len()
     }
@@ -36,5 +37,11 @@ impl Sealed {
     /// Whether there are none.
     pub const fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+}
+
+impl fmt::Debug for Sealed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Sealed({} bytes)", self.0.len())
     }
 }

@@ -44,7 +44,7 @@ const _: () = assert!(SEGMENT_BYTES_MAX as u64 <= OBJECT_BYTES_MAX, "a store tak
 ///   there; after any other error it is not (by this call).
 /// * An object never changes once it exists; there is no overwrite.
 /// * `get` gives exactly the bytes asked for: a range that the object does not hold is `Short`, never fewer bytes.
-///   `Part::Last` of an object that is smaller gives all of it.
+///   `Part::First` and `Part::Last` of an object that is smaller give all of it.
 /// * `list` is in key order (bytes of the whole name), strictly after `after`, holds every object whose name starts with
 ///   `prefix` and whose put returned before the call, and is bounded
 ///   ([`LIST_PAGE_KEYS_MAX`](crate::model::limits::LIST_PAGE_KEYS_MAX)); an empty page is the end. What is not named

@@ -1,3 +1,5 @@
+//! Puts whose replies get lost, stores that stay away, rivals: what the caller is told in the end.
+
 use super::*;
 use std::collections::VecDeque;
 use std::sync::Mutex;

@@ -7,5 +7,7 @@
 //!      └── guard: the slot's size (L12)
 //! ```
 
+pub mod assemble;
 pub mod board;
 pub mod pipeline;
+pub mod policy;

@@ -2,4 +2,5 @@
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))] // lengths come from outside; tests may count freely
 
 pub mod rowsum;
+pub mod sqltext;
 pub mod wire;

@@ -27,7 +27,11 @@ pub fn sleep(clock: &dyn Clock, wait: Duration) -> impl Future<Output = ()> {
 pub struct Elapsed(pub Duration);
 
 /// Gives `work` at most `wait` from this call.
-pub fn timeout<F: Future>(clock: &dyn Clock, wait: Duration, work: F) -> impl Future<Output = Result<F::Output, Elapsed>> {
+pub fn timeout<F: Future>(
+    clock: &dyn Clock,
+    wait: Duration,
+    work: F,
+) -> impl Future<Output = Result<F::Output, Elapsed>> {
     let over = sleep(clock, wait);
     async move {
         tokio::select! {

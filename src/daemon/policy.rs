@@ -32,7 +32,7 @@ const fn log_verdict(error: &LogError) -> (Verdict, &'static str) {
         // The session is dropped meanwhile: a server that shuts down must not wait for our store.
         LogError::Store(_) => (Verdict::Again(Duration::from_secs(10)), "The store does not take segments"),
         LogError::Object(_) | LogError::Missing { .. } => {
-            (Verdict::Again(Duration::from_secs(60)), "The log in the store is damaged")
+            (Verdict::Again(Duration::from_mins(1)), "The log in the store is damaged")
         }
         LogError::Fenced { .. } => (Verdict::Fenced, "Another daemon took over the log"),
         LogError::Twin { .. } => (Verdict::Fenced, "Two writers share one epoch"),

@@ -16,9 +16,9 @@ pub trait Clock: std::fmt::Debug + Send + Sync {
     async fn sleep_until(&self, due: Tick);
 }
 
-/// Waits for `wait` from now.
-pub async fn sleep(clock: &dyn Clock, wait: Duration) {
-    clock.sleep_until(clock.tick().after(wait)).await;
+/// Waits for `wait` from now, the moment of the call: not from whenever the future is first polled.
+pub fn sleep(clock: &dyn Clock, wait: Duration) -> impl Future<Output = ()> + Send + '_ {
+    clock.sleep_until(clock.tick().after(wait))
 }
 
 /// The work took longer than it was given.

@@ -26,12 +26,19 @@ pub fn sleep(clock: &dyn Clock, wait: Duration) -> impl Future<Output = ()> + Se
 #[error("no answer within {0:?}")]
 pub struct Elapsed(pub Duration);
 
-/// Gives `work` at most `wait`.
-pub async fn timeout<F: Future>(clock: &dyn Clock, wait: Duration, work: F) -> Result<F::Output, Elapsed> {
-    tokio::select! {
-        biased;
-        done = work => Ok(done),
-        () = sleep(clock, wait) => Err(Elapsed(wait)),
+/// Gives `work` at most `wait` from this call.
+pub fn timeout<F: Future>(
+    clock: &dyn Clock,
+    wait: Duration,
+    work: F,
+) -> impl Future<Output = Result<F::Output, Elapsed>> {
+    let over = sleep(clock, wait);
+    async move {
+        tokio::select! {
+            biased;
+            done = work => Ok(done),
+            () = over => Err(Elapsed(wait)),
+        }
     }
 }
 

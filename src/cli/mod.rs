@@ -3,6 +3,7 @@
 pub mod args;
 pub mod exit;
 pub mod failure;
+pub mod init;
 pub mod keys;
 pub mod out;
 pub mod run;
@@ -49,8 +50,8 @@ async fn dispatch(args: &Args) -> Result<Exit, Failure> {
     match &args.verb {
         Verb::Keys(verb) => keys::run(&scene, *verb),
         Verb::Run(run) => run::run(&scene, run).await,
-        Verb::Init(_)
-        | Verb::Check(_)
+        Verb::Init(init) => init::run(&scene, init).await,
+        Verb::Check(_)
         | Verb::Backup(_)
         | Verb::List(_)
         | Verb::Find(_)

@@ -1,11 +1,13 @@
 //! The command line: one verb, one file, and one match from verb to function.
 
 pub mod args;
+pub mod backup;
 pub mod exit;
 pub mod failure;
 pub mod init;
 pub mod keys;
 pub mod out;
+pub mod progress;
 pub mod run;
 pub mod scene;
 
@@ -50,9 +52,9 @@ async fn dispatch(args: &Args) -> Result<Exit, Failure> {
     match &args.verb {
         Verb::Keys(verb) => keys::run(&scene, *verb),
         Verb::Run(run) => run::run(&scene, run).await,
+        Verb::Backup(backup) => backup::run(&scene, backup).await,
         Verb::Init(init) => init::run(&scene, init).await,
         Verb::Check(_)
-        | Verb::Backup(_)
         | Verb::List(_)
         | Verb::Find(_)
         | Verb::Restore(_)

@@ -7,7 +7,7 @@ use crate::model::{Tick, Timestamp};
 
 /// Where time comes from. Everything that needs it takes a `Clock`.
 #[async_trait::async_trait]
-pub trait Clock: Send + Sync {
+pub trait Clock: std::fmt::Debug + Send + Sync {
     /// What the calendar says: for what is written down. It may step back.
     fn now(&self) -> Timestamp;
     /// Time since the start: for what is measured. It never steps back.

@@ -1,1 +1,4 @@
 //! The command line: one verb, one file.
+
+pub mod args;
+pub mod exit;

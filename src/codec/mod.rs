@@ -11,6 +11,7 @@
 pub mod footer;
 pub mod frame;
 pub mod gap;
+pub mod pgoutput;
 pub mod record;
 pub mod segment;
 pub mod trailer;

@@ -1,0 +1,17 @@
+//! Tests against real servers, which they start themselves; without PostgreSQL they fail and say so.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+#![expect(clippy::disallowed_methods, reason = "a test waits for real servers by the machine's clock")]
+
+mod auth;
+mod copy;
+mod pipeline;
+mod program;
+mod replication;
+mod servers;
+mod session;

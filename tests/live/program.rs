@@ -1,0 +1,58 @@
+//! The program itself, run as a user runs it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+/// `holdfast -c CONFIG`, without its verb.
+pub(crate) struct Holdfast {
+    config: PathBuf,
+}
+
+/// What a run left behind.
+#[derive(Debug)]
+pub(crate) struct Output {
+    /// The exit code; nothing if a signal ended it.
+    pub(crate) code: Option<i32>,
+    /// Standard output.
+    pub(crate) stdout: String,
+    /// Standard error.
+    pub(crate) stderr: String,
+}
+
+impl Holdfast {
+    /// The program with a configuration.
+    pub(crate) fn new(config: impl AsRef<Path>) -> Self {
+        Self { config: config.as_ref().to_owned() }
+    }
+
+    /// Runs a verb to its end.
+    pub(crate) fn run(&self, args: &[&str]) -> Output {
+        output(self.command(args).output().unwrap())
+    }
+
+    /// Starts a verb and lets it run; its output is piped. Whoever starts it ends it.
+    pub(crate) fn spawn(&self, args: &[&str]) -> Child {
+        self.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_holdfast"));
+        command.arg("-c").arg(&self.config).args(args).stdin(Stdio::null());
+        command
+    }
+}
+
+/// The output of a program that has ended.
+pub(crate) fn output(raw: std::process::Output) -> Output {
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    Output { code: raw.status.code(), stdout: text(raw.stdout), stderr: text(raw.stderr) }
+}
+
+#[test]
+fn asking_for_help_succeeds_without_a_configuration() {
+    let holdfast = Holdfast::new("/nowhere/holdfast.toml");
+    let ran = holdfast.run(&["--help"]);
+    let spawned = output(holdfast.spawn(&["--help"]).wait_with_output().unwrap());
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{ran:?}");
+    assert_eq!((spawned.code, spawned.stdout), (ran.code, ran.stdout));
+}

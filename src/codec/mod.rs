@@ -6,12 +6,16 @@
 //!  sealed object:  header │ frame … frame │ footer │ trailer
 //!                  clear    sealed          sealed   clear
 //! ```
-#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))] // lengths come from outside; tests may count freely
 
+pub mod base;
 pub mod footer;
 pub mod frame;
 pub mod gap;
+pub mod pgoutput;
 pub mod record;
+pub mod rowsum;
 pub mod segment;
+pub mod sqltext;
 pub mod trailer;
 pub mod wire;

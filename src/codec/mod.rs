@@ -6,7 +6,7 @@
 //!  sealed object:  header │ frame … frame │ footer │ trailer
 //!                  clear    sealed          sealed   clear
 //! ```
-#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))] // lengths come from outside; tests may count freely
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
 pub mod base;
 pub mod footer;

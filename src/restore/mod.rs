@@ -1,1 +1,3 @@
 //! From "that moment" to a running server.
+
+pub mod target;

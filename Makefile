@@ -1,0 +1,39 @@
+# What a person or a machine does with this repository. `make` alone tells.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.NOTPARALLEL:
+.PHONY: help setup demo test lint fmt clippy doc deny bench test-long
+
+help: ## these lines
+	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
+
+setup: ## install what is needed on a Debian machine that has Rust; quick when all is there
+	@ops/setup
+
+demo: setup ## the whole road on a throwaway PostgreSQL: load, run, back up, an accident, restore, compare
+	cargo build --release --locked
+	ops/demo
+
+test: setup lint ## everything that must pass before a commit lands
+	cargo test --locked
+
+lint: fmt clippy doc deny ## all of `make test` that needs no server
+
+fmt:
+	cargo fmt --check
+
+clippy:
+	cargo clippy --locked --all-targets -- -D warnings
+
+doc:
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
+
+deny:
+	@ops/deny
+
+bench: ## the figures, side by side with others' programs
+	@ops/setup --bench
+	cargo bench --locked
+
+test-long: setup ## `cargo test` with more seeds and sizes, hours of it; takes up where it stopped
+	@ops/test-long

@@ -1,0 +1,143 @@
+//! The slot and the log are compared at each connect: what the server has forgotten and the log does not hold is a gap.
+//!
+//! * L3: a slot that is ahead of the log, invalidated or gone is a gap record, a new slot and the wish for a new base.
+//! * L5: once our fence is durable, whoever still reads from the slot is ended.
+
+use std::time::Duration;
+
+use crate::clock::{Clock, sleep};
+use crate::codec::gap::{Gap, Reason};
+use crate::connect::{ConnectError, Session, SlotLife, SlotSnapshot, quote_literal};
+use crate::model::{Lsn, Timestamp};
+use crate::source::error::{SourceError, SourceErrorKind};
+
+/// How long an ended session may keep the slot.
+const RELEASE_TRIES: u32 = 50;
+const RELEASE_EVERY: Duration = Duration::from_millis(100);
+
+/// What the log holds, for comparison with the slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// The last durable position; [`Lsn::ZERO`] if the log holds nothing.
+    pub durable: Lsn,
+    /// The latest commit time.
+    pub latest: Timestamp,
+}
+
+/// Whether a new slot may be made where the old one is of no use. It may once an hour: more often something is wrong
+/// that a new slot does not cure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Renewal {
+    /// Make one; if it was given up before it filled the disk, that is the reason.
+    Allowed(Reason),
+    /// One was made a short time ago.
+    Refused,
+}
+
+/// A slot as the server shows it (`pg_replication_slots`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlotState {
+    /// The server's process that reads from it.
+    pub active_pid: Option<i32>,
+    /// Up to where the server may forget.
+    pub confirmed: Option<Lsn>,
+    /// `reserved`, `extended`, `unreserved` or `lost`.
+    pub wal_status: String,
+    /// Bytes of the server's log that it keeps.
+    pub retained_bytes: u64,
+}
+
+/// Where the stream is to begin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Start {
+    /// Transactions whose commit stands below are durable.
+    pub at: Lsn,
+    /// What was lost, if anything was.
+    pub gap: Option<Gap>,
+    /// Whether the slot is a new one.
+    pub renewed: bool,
+}
+
+/// Reads the state of a slot; `None` if there is none.
+pub async fn state(session: &mut Session, slot: &str) -> Result<Option<SlotState>, ConnectError> {
+    let sql = format!(
+        "SELECT active_pid, confirmed_flush_lsn, coalesce(wal_status, 'lost'), \
+         coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn), 0)::bigint \
+         FROM pg_replication_slots WHERE slot_name = {}",
+        quote_literal(slot)
+    );
+    let rows = session.simple(&sql).await?.into_iter().flatten().next();
+    Ok(rows.map(|row| SlotState {
+        active_pid: row.get(0).and_then(|pid| pid.parse().ok()),
+        confirmed: row.get(1).and_then(|lsn| lsn.parse().ok()),
+        wal_status: row.get(2).unwrap_or("lost").to_owned(),
+        retained_bytes: row.get(3).and_then(|bytes| bytes.parse().ok()).unwrap_or(0),
+    }))
+}
+
+/// Compares slot and log, makes a new slot where the old one is of no use, and says where to begin.
+pub async fn reconcile(session: &mut Session, slot: &str, held: Held, renewal: Renewal) -> Result<Start, SourceError> {
+    let failed = |error: ConnectError| SourceErrorKind::from(error).when("comparing the slot with the log");
+    let Some(state) = state(session, slot).await.map_err(failed)? else {
+        if held.durable == Lsn::ZERO {
+            let what = format!("replication slot {slot}");
+            return Err(SourceErrorKind::NotInitialised { what }.when("looking for the slot"));
+        }
+        return renew(session, slot, held, renewal).await;
+    };
+    let Some(confirmed) = state.confirmed.filter(|_| state.wal_status != "lost") else {
+        if renewal != Renewal::Refused {
+            session.drop_slot(slot).await.map_err(failed)?;
+        }
+        return renew(session, slot, held, renewal).await;
+    };
+    if held.durable == Lsn::ZERO {
+        return Ok(Start { at: confirmed, gap: None, renewed: false });
+    }
+    if confirmed > held.durable {
+        let detail = format!("the slot confirmed {confirmed}, the log holds up to {}", held.durable);
+        return Ok(Start { at: confirmed, gap: Some(gap(held, Reason::SlotAhead, detail)), renewed: false });
+    }
+    Ok(Start { at: held.durable, gap: None, renewed: false })
+}
+
+async fn renew(session: &mut Session, slot: &str, held: Held, renewal: Renewal) -> Result<Start, SourceError> {
+    let Renewal::Allowed(reason) = renewal else {
+        let what = format!("slot {slot} was lost twice within an hour");
+        let remedy = "raise max_slot_wal_keep_size or slot_bytes_max, and see why capture cannot keep up".to_owned();
+        return Err(SourceErrorKind::Unfit { what, remedy }.when("comparing the slot with the log"));
+    };
+    let created = session.create_slot(slot, SlotLife::Permanent, SlotSnapshot::Nothing).await;
+    let created = created.map_err(|error| SourceErrorKind::from(error).when("making a new slot"))?;
+    let at = created.consistent_point;
+    let detail = format!("nothing between {} and {at} was captured", held.durable);
+    Ok(Start { at, gap: Some(gap(held, reason, detail)), renewed: true })
+}
+
+const fn gap(held: Held, reason: Reason, detail: String) -> Gap {
+    Gap { exact_until: held.durable.position(), time: held.latest, reason, detail }
+}
+
+/// Ends whoever reads from the slot, and waits until it is free.
+pub async fn release(session: &mut Session, slot: &str, clock: &dyn Clock) -> Result<(), SourceError> {
+    let failed = |error: ConnectError| SourceErrorKind::from(error).when("ending the slot's old session");
+    let mut holder = 0;
+    for _ in 0..RELEASE_TRIES {
+        let state = state(session, slot).await.map_err(failed)?;
+        let Some(pid) = state.and_then(|state| state.active_pid) else { return Ok(()) };
+        if holder != pid {
+            holder = pid;
+            session.simple(&format!("SELECT pg_terminate_backend({pid})")).await.map_err(failed)?;
+        }
+        sleep(clock, RELEASE_EVERY).await;
+    }
+    Err(SourceErrorKind::SlotBusy { slot: slot.to_owned(), pid: holder }.when("waiting for the slot"))
+}
+
+/// Gives the slot up before it fills the source's disk (L12): the next session records the gap and makes a new one.
+pub async fn give_up(session: &mut Session, slot: &str, clock: &dyn Clock) -> Result<(), SourceError> {
+    release(session, slot, clock).await?;
+    let sql = format!("SELECT pg_drop_replication_slot({})", quote_literal(slot));
+    let dropped = session.simple(&sql).await;
+    dropped.map(drop).map_err(|error| SourceErrorKind::from(error).when("giving the slot up"))
+}

@@ -1,0 +1,232 @@
+//! A PostgreSQL database as a source: connects, compares slot and log, and hands over what the stream brings.
+//!
+//! ```text
+//!  server ──▶ ReplicationStream ──▶ intake ──▶ arrivals ──▶ the pipeline
+//!     ▲                                                         │ acknowledge
+//!     └── feedback, a task of its own ◀── watch ◀───────────────┘
+//! ```
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::clock::{Clock, timeout};
+use crate::connect::{ConnectError, ConnectTarget, Event, Mode, ReplicationStream, Session, SystemIdentity};
+use crate::model::{Kind, Lsn, Position, Record, SourceName};
+use crate::source::postgres::feedback::{self, Told};
+use crate::source::postgres::heartbeat::emit;
+use crate::source::postgres::intake::{Intake, Shapes, push_gap};
+use crate::source::postgres::names;
+use crate::source::postgres::slot::{self, Held, Renewal, Start};
+use crate::source::{Arrival, Source, SourceError, SourceErrorKind};
+
+/// Memory of the server for one transaction's changes before it spills to its disk.
+const DECODING_WORK_MEM: &str = "1GB";
+/// How long an orderly end of the stream may take.
+const LEAVE_WITHIN: Duration = Duration::from_secs(3);
+
+/// How a database is captured.
+#[derive(Clone, Debug)]
+pub struct PostgresSettings {
+    /// The source's name.
+    pub name: SourceName,
+    /// Where it is.
+    pub target: ConnectTarget,
+    /// The publications whose changes are wanted.
+    pub publications: Vec<String>,
+    /// How often the log moves on while the source is idle.
+    pub heartbeat: Duration,
+}
+
+/// What the log and the bases know when a session begins.
+#[derive(Clone, Debug)]
+pub struct Known {
+    /// What the log holds.
+    pub held: Held,
+    /// The tables of the last base.
+    pub shapes: Shapes,
+    /// The cluster that the last base is of.
+    pub system_id: Option<u64>,
+    /// Whether a new slot may be made.
+    pub renewal: Renewal,
+    /// Whether to say when everything that is there now has been handed over.
+    pub drain: bool,
+}
+
+/// A session that is open and compared, but does not stream yet. Between the two the writer takes its fence.
+#[derive(Debug)]
+pub struct Opened {
+    session: Session,
+    identity: SystemIdentity,
+    settings: PostgresSettings,
+    clock: Arc<dyn Clock>,
+}
+
+impl Opened {
+    /// Connects and looks who is there.
+    pub async fn connect(settings: &PostgresSettings, clock: &Arc<dyn Clock>) -> Result<Self, SourceError> {
+        let work_mem = ("logical_decoding_work_mem", DECODING_WORK_MEM);
+        let session = Session::connect(&settings.target, Mode::Replication, &**clock, &[work_mem]).await;
+        let mut session = session.map_err(failed("connecting for replication"))?;
+        let identity = session.identify_system().await.map_err(failed("asking which server this is"))?;
+        Ok(Self { session, identity, settings: settings.clone(), clock: Arc::clone(clock) })
+    }
+
+    /// Which server this is.
+    pub const fn identity(&self) -> &SystemIdentity {
+        &self.identity
+    }
+
+    /// Who reads from our slot now, if anybody.
+    pub async fn holder(&mut self) -> Result<Option<i32>, SourceError> {
+        let slot = names::slot(&self.settings.name);
+        let state = slot::state(&mut self.session, &slot).await.map_err(failed("looking at the slot"))?;
+        Ok(state.and_then(|state| state.active_pid))
+    }
+
+    /// Begins to stream. The writer's fence is durable by now, so an older session is ended.
+    pub async fn stream(mut self, known: Known) -> Result<PostgresSource, SourceError> {
+        if let Some(ours) = known.system_id.filter(|ours| *ours != self.identity.system_id) {
+            let (ours, theirs) = (ours.to_string(), self.identity.system_id.to_string());
+            return Err(SourceErrorKind::OtherServer { ours, theirs }.when("comparing the server with the log"));
+        }
+        let slot = names::slot(&self.settings.name);
+        slot::release(&mut self.session, &slot, &*self.clock).await?;
+        let start = slot::reconcile(&mut self.session, &slot, known.held, known.renewal).await?;
+        let drain_to = if known.drain { Some(self.drain_target().await?) } else { None };
+        let first = self.first_arrivals(&slot, &start);
+        let publications: Vec<_> =
+            self.settings.publications.iter().map(|name| crate::connect::quote_ident(name)).collect();
+        let publications = publications.join(",");
+        let options = [("proto_version", "1"), ("publication_names", publications.as_str()), ("messages", "true")];
+        let streaming = self.session.start_replication(&slot, start.at, &options).await;
+        let (stream, feedback) = streaming.map_err(failed("starting the stream"))?;
+        let told = Told { durable: start.at, asking: known.drain, ..Told::default() };
+        let (tell, told) = watch::channel(told);
+        let intake = Intake::new(start.at, known.held.latest, self.settings.heartbeat);
+        let intake = intake.knowing(known.shapes).draining(drain_to);
+        #[expect(clippy::disallowed_methods, reason = "feedback must not wait for whoever polls the source")]
+        let feedback = tokio::spawn(feedback::run(feedback, told, Arc::clone(&self.clock)));
+        Ok(PostgresSource {
+            stream,
+            intake,
+            tell,
+            feedback,
+            events: Vec::new(),
+            first,
+            new_slot: start.renewed,
+            clock: self.clock,
+        })
+    }
+
+    /// What `--until-caught-up` drains to: everything that has been committed by now lies below. A heartbeat behind it
+    /// makes sure that the stream gets there, also on an idle server.
+    async fn drain_target(&mut self) -> Result<Lsn, SourceError> {
+        let row = self.session.one_row("SELECT pg_current_wal_insert_lsn()").await;
+        let row = row.map_err(failed("asking how far the server is"))?;
+        let sql = Session::connect(&self.settings.target, Mode::Sql, &*self.clock, &[]).await;
+        let mut sql = sql.map_err(failed("connecting"))?;
+        emit(&mut sql, names::HEARTBEAT, "{}").await.map_err(failed("writing a heartbeat"))?;
+        sql.close().await;
+        let missing = SourceErrorKind::Protocol { what: "a position that is none".to_owned() };
+        row.get(0).and_then(|lsn| lsn.parse().ok()).ok_or_else(|| missing.when("asking how far the server is"))
+    }
+
+    fn first_arrivals(&self, slot: &str, start: &Start) -> Vec<Arrival> {
+        let session = serde_json::json!({
+            "system_id": self.identity.system_id.to_string(),
+            "timeline": self.identity.timeline,
+            "database": self.identity.database,
+            "server_version": self.session.version_num(),
+            "slot": slot,
+            "start": start.at.to_string(),
+        });
+        let mut first = vec![Arrival::Record(Record::own(Kind::Session, Bytes::from(session.to_string())))];
+        if let Some(gap) = &start.gap {
+            push_gap(gap.clone(), &mut first);
+        }
+        first
+    }
+}
+
+/// The stream of one session.
+#[derive(Debug)]
+pub struct PostgresSource {
+    stream: ReplicationStream,
+    intake: Intake,
+    tell: watch::Sender<Told>,
+    feedback: JoinHandle<Result<(), ConnectError>>,
+    events: Vec<Event>,
+    first: Vec<Arrival>,
+    new_slot: bool,
+    clock: Arc<dyn Clock>,
+}
+
+impl PostgresSource {
+    /// Whether the slot had to be made anew.
+    pub const fn has_new_slot(&self) -> bool {
+        self.new_slot
+    }
+}
+
+#[async_trait::async_trait]
+impl Source for PostgresSource {
+    async fn next(&mut self, into: &mut Vec<Arrival>) -> Result<(), SourceError> {
+        into.append(&mut self.first);
+        while into.is_empty() {
+            self.stream.next(&mut self.events).await.map_err(failed("reading the replication stream"))?;
+            let now = self.clock.tick();
+            for event in self.events.drain(..) {
+                if let Event::Keepalive { reply_wanted: true, .. } = event {
+                    self.tell.send_modify(|told| told.asked = told.asked.wrapping_add(1));
+                }
+                self.intake.event(event, now, into)?;
+            }
+        }
+        if into.contains(&Arrival::Drained) {
+            self.tell.send_modify(|told| told.asking = false);
+        }
+        Ok(())
+    }
+
+    async fn acknowledge(&mut self, position: Position) -> Result<(), SourceError> {
+        let durable = Lsn::from(position);
+        self.tell.send_if_modified(|told| {
+            let moved = durable > told.durable;
+            told.durable = told.durable.max(durable);
+            moved
+        });
+        Ok(())
+    }
+
+    async fn close(&mut self) -> Result<(), SourceError> {
+        self.tell.send_modify(|told| told.leave = true);
+        let told = timeout(&*self.clock, LEAVE_WITHIN, &mut self.feedback).await;
+        let ended = async {
+            // What still comes was not asked for any more; it comes again with the next session.
+            while self.stream.next(&mut self.events).await.is_ok() {
+                self.events.clear();
+            }
+        };
+        if let Ok(Ok(Err(error))) = told {
+            return Err(failed("telling the server what is durable")(error));
+        }
+        if timeout(&*self.clock, LEAVE_WITHIN, ended).await.is_err() {
+            tracing::warn!("the server did not end the stream in time; the session is dropped");
+        }
+        Ok(())
+    }
+}
+
+impl Drop for PostgresSource {
+    fn drop(&mut self) {
+        self.feedback.abort();
+    }
+}
+
+fn failed(doing: &'static str) -> impl FnOnce(ConnectError) -> SourceError {
+    move |error| SourceErrorKind::from(error).when(doing)
+}

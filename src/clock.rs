@@ -16,9 +16,9 @@ pub trait Clock: std::fmt::Debug + Send + Sync {
     async fn sleep_until(&self, due: Tick);
 }
 
-/// Waits for `wait` from now.
-pub async fn sleep(clock: &dyn Clock, wait: Duration) {
-    clock.sleep_until(clock.tick().after(wait)).await;
+/// Waits for `wait` from now, the moment of the call: not from whenever the future is first polled.
+pub fn sleep(clock: &dyn Clock, wait: Duration) -> impl Future<Output = ()> + Send + '_ {
+    clock.sleep_until(clock.tick().after(wait))
 }
 
 /// The work took longer than it was given.
@@ -26,12 +26,19 @@ pub async fn sleep(clock: &dyn Clock, wait: Duration) {
 #[error("no answer within {0:?}")]
 pub struct Elapsed(pub Duration);
 
-/// Gives `work` at most `wait`.
-pub async fn timeout<F: Future>(clock: &dyn Clock, wait: Duration, work: F) -> Result<F::Output, Elapsed> {
-    tokio::select! {
-        biased;
-        done = work => Ok(done),
-        () = sleep(clock, wait) => Err(Elapsed(wait)),
+/// Gives `work` at most `wait` from this call.
+pub fn timeout<F: Future>(
+    clock: &dyn Clock,
+    wait: Duration,
+    work: F,
+) -> impl Future<Output = Result<F::Output, Elapsed>> {
+    let over = sleep(clock, wait);
+    async move {
+        tokio::select! {
+            biased;
+            done = work => Ok(done),
+            () = over => Err(Elapsed(wait)),
+        }
     }
 }
 

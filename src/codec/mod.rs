@@ -8,11 +8,14 @@
 //! ```
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
+pub mod base;
 pub mod footer;
 pub mod frame;
 pub mod gap;
 pub mod pgoutput;
 pub mod record;
+pub mod rowsum;
 pub mod segment;
+pub mod sqltext;
 pub mod trailer;
 pub mod wire;

@@ -17,6 +17,7 @@ use crate::config::settings::{
 use crate::config::{PostgresUrl, unit};
 use crate::model::SourceName;
 use crate::model::limits::{HEARTBEAT_DEFAULT, SEGMENT_AGE_DEFAULT, SEGMENT_BYTES_DEFAULT};
+use crate::source::postgres::names;
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_hours(1);
@@ -104,7 +105,7 @@ fn sources<'t>(book: &mut Book<'t>, document: &'t DeTable<'t>) -> Vec<SourceSett
     let mut slots = BTreeMap::new();
     for section in book.sections(document, "source") {
         let Some(source) = source(book, &section) else { continue };
-        if let Some(earlier) = slots.insert(source.slot(), source.name.clone()) {
+        if let Some(earlier) = slots.insert(names::slot(&source.name), source.name.clone()) {
             let why = format!("its slot would be that of the source {earlier}");
             book.complain(section.line, &format!("{}.name", section.path), &why, "give each source a name of its own");
         }

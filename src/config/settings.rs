@@ -146,24 +146,6 @@ pub struct Objectives {
 }
 
 impl SourceSettings {
-    /// The replication slot's name. Slots belong to a whole cluster and know no `-`.
-    pub fn slot(&self) -> String {
-        format!("holdfast_{}", self.name.as_str().replace('-', "_"))
-    }
-
-    /// The publication of everything, or with [`Identity::Leave`] of inserts and truncates.
-    pub fn publication(&self) -> String {
-        self.slot()
-    }
-
-    /// With [`Identity::Leave`] the publication of updates and deletes.
-    pub fn identity_publication(&self) -> Option<String> {
-        match self.identity {
-            Identity::Full => None,
-            Identity::Leave => Some(format!("{}_identity", self.slot())),
-        }
-    }
-
     /// How `init` connects.
     pub fn admin_or_own(&self) -> &PostgresUrl {
         self.admin.as_ref().unwrap_or(&self.postgres)

@@ -53,7 +53,7 @@ fn the_smallest_useful_file_is_enough() {
     assert_eq!(config.need_state_dir().unwrap(), Path::new("/var/lib/holdfast"));
     assert_eq!(config.store.folder, Path::new("/backups/holdfast"));
     let main = config.need_source(None).unwrap();
-    assert_eq!((main.slot().as_str(), main.identity_publication()), ("holdfast_main", None));
+    assert_eq!(main.identity, Identity::Full);
     assert_eq!(config.log.segment_age, Duration::from_secs(1));
     assert_eq!(config.http, None, "no port is opened unasked");
 }

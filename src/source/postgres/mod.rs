@@ -6,6 +6,7 @@
 //!     └── feedback ◀── durable ◀───┘           heartbeat: proves the road, watches the slot
 //! ```
 
+pub mod base;
 pub mod context;
 pub mod feedback;
 pub mod heartbeat;

@@ -24,6 +24,16 @@ pub struct Held {
     pub latest: Timestamp,
 }
 
+/// Whether a new slot may be made where the old one is of no use. It may once an hour: more often something is wrong
+/// that a new slot does not cure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Renewal {
+    /// Make one; if it was given up before it filled the disk, that is the reason.
+    Allowed(Reason),
+    /// One was made a short time ago.
+    Refused,
+}
+
 /// A slot as the server shows it (`pg_replication_slots`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SlotState {
@@ -44,6 +54,8 @@ pub struct Start {
     pub at: Lsn,
     /// What was lost, if anything was.
     pub gap: Option<Gap>,
+    /// Whether the slot is a new one.
+    pub renewed: bool,
 }
 
 /// Reads the state of a slot; `None` if there is none.
@@ -64,35 +76,42 @@ pub async fn state(session: &mut Session, slot: &str) -> Result<Option<SlotState
 }
 
 /// Compares slot and log, makes a new slot where the old one is of no use, and says where to begin.
-pub async fn reconcile(session: &mut Session, slot: &str, held: Held) -> Result<Start, SourceError> {
+pub async fn reconcile(session: &mut Session, slot: &str, held: Held, renewal: Renewal) -> Result<Start, SourceError> {
     let failed = |error: ConnectError| SourceErrorKind::from(error).when("comparing the slot with the log");
     let Some(state) = state(session, slot).await.map_err(failed)? else {
         if held.durable == Lsn::ZERO {
             let what = format!("replication slot {slot}");
             return Err(SourceErrorKind::NotInitialised { what }.when("looking for the slot"));
         }
-        return renew(session, slot, held, Reason::SlotLost).await;
+        return renew(session, slot, held, renewal).await;
     };
     let Some(confirmed) = state.confirmed.filter(|_| state.wal_status != "lost") else {
-        session.drop_slot(slot).await.map_err(failed)?;
-        return renew(session, slot, held, Reason::SlotLost).await;
+        if renewal != Renewal::Refused {
+            session.drop_slot(slot).await.map_err(failed)?;
+        }
+        return renew(session, slot, held, renewal).await;
     };
     if held.durable == Lsn::ZERO {
-        return Ok(Start { at: confirmed, gap: None });
+        return Ok(Start { at: confirmed, gap: None, renewed: false });
     }
     if confirmed > held.durable {
         let detail = format!("the slot confirmed {confirmed}, the log holds up to {}", held.durable);
-        return Ok(Start { at: confirmed, gap: Some(gap(held, Reason::SlotAhead, detail)) });
+        return Ok(Start { at: confirmed, gap: Some(gap(held, Reason::SlotAhead, detail)), renewed: false });
     }
-    Ok(Start { at: held.durable, gap: None })
+    Ok(Start { at: held.durable, gap: None, renewed: false })
 }
 
-async fn renew(session: &mut Session, slot: &str, held: Held, reason: Reason) -> Result<Start, SourceError> {
+async fn renew(session: &mut Session, slot: &str, held: Held, renewal: Renewal) -> Result<Start, SourceError> {
+    let Renewal::Allowed(reason) = renewal else {
+        let what = format!("slot {slot} was lost twice within an hour");
+        let remedy = "raise max_slot_wal_keep_size or slot_bytes_max, and see why capture cannot keep up".to_owned();
+        return Err(SourceErrorKind::Unfit { what, remedy }.when("comparing the slot with the log"));
+    };
     let created = session.create_slot(slot, SlotLife::Permanent, SlotSnapshot::Nothing).await;
     let created = created.map_err(|error| SourceErrorKind::from(error).when("making a new slot"))?;
     let at = created.consistent_point;
     let detail = format!("nothing between {} and {at} was captured", held.durable);
-    Ok(Start { at, gap: Some(gap(held, reason, detail)) })
+    Ok(Start { at, gap: Some(gap(held, reason, detail)), renewed: true })
 }
 
 const fn gap(held: Held, reason: Reason, detail: String) -> Gap {
@@ -113,4 +132,12 @@ pub async fn release(session: &mut Session, slot: &str, clock: &dyn Clock) -> Re
         sleep(clock, RELEASE_EVERY).await;
     }
     Err(SourceErrorKind::SlotBusy { slot: slot.to_owned(), pid: holder }.when("waiting for the slot"))
+}
+
+/// Gives the slot up before it fills the source's disk (L12): the next session records the gap and makes a new one.
+pub async fn give_up(session: &mut Session, slot: &str, clock: &dyn Clock) -> Result<(), SourceError> {
+    release(session, slot, clock).await?;
+    let sql = format!("SELECT pg_drop_replication_slot({})", quote_literal(slot));
+    let dropped = session.simple(&sql).await;
+    dropped.map(drop).map_err(|error| SourceErrorKind::from(error).when("giving the slot up"))
 }

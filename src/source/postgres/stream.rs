@@ -17,9 +17,10 @@ use crate::clock::{Clock, timeout};
 use crate::connect::{ConnectError, ConnectTarget, Event, Mode, ReplicationStream, Session, SystemIdentity};
 use crate::model::{Kind, Lsn, Position, Record, SourceName};
 use crate::source::postgres::feedback::{self, Told};
+use crate::source::postgres::heartbeat::emit;
 use crate::source::postgres::intake::{Intake, Shapes, push_gap};
 use crate::source::postgres::names;
-use crate::source::postgres::slot::{self, Held, Start};
+use crate::source::postgres::slot::{self, Held, Renewal, Start};
 use crate::source::{Arrival, Source, SourceError, SourceErrorKind};
 
 /// Memory of the server for one transaction's changes before it spills to its disk.
@@ -49,6 +50,8 @@ pub struct Known {
     pub shapes: Shapes,
     /// The cluster that the last base is of.
     pub system_id: Option<u64>,
+    /// Whether a new slot may be made.
+    pub renewal: Renewal,
     /// Whether to say when everything that is there now has been handed over.
     pub drain: bool,
 }
@@ -92,8 +95,8 @@ impl Opened {
         }
         let slot = names::slot(&self.settings.name);
         slot::release(&mut self.session, &slot, &*self.clock).await?;
-        let start = slot::reconcile(&mut self.session, &slot, known.held).await?;
-        let drain_to = if known.drain { Some(self.insert_position().await?) } else { None };
+        let start = slot::reconcile(&mut self.session, &slot, known.held, known.renewal).await?;
+        let drain_to = if known.drain { Some(self.drain_target().await?) } else { None };
         let first = self.first_arrivals(&slot, &start);
         let publications: Vec<_> =
             self.settings.publications.iter().map(|name| crate::connect::quote_ident(name)).collect();
@@ -107,13 +110,27 @@ impl Opened {
         let intake = intake.knowing(known.shapes).draining(drain_to);
         #[expect(clippy::disallowed_methods, reason = "feedback must not wait for whoever polls the source")]
         let feedback = tokio::spawn(feedback::run(feedback, told, Arc::clone(&self.clock)));
-        Ok(PostgresSource { stream, intake, tell, feedback, events: Vec::new(), first, clock: self.clock })
+        Ok(PostgresSource {
+            stream,
+            intake,
+            tell,
+            feedback,
+            events: Vec::new(),
+            first,
+            new_slot: start.renewed,
+            clock: self.clock,
+        })
     }
 
-    /// What `--until-caught-up` drains to: everything that has been committed by now lies below.
-    async fn insert_position(&mut self) -> Result<Lsn, SourceError> {
+    /// What `--until-caught-up` drains to: everything that has been committed by now lies below. A heartbeat behind it
+    /// makes sure that the stream gets there, also on an idle server.
+    async fn drain_target(&mut self) -> Result<Lsn, SourceError> {
         let row = self.session.one_row("SELECT pg_current_wal_insert_lsn()").await;
         let row = row.map_err(failed("asking how far the server is"))?;
+        let sql = Session::connect(&self.settings.target, Mode::Sql, &*self.clock, &[]).await;
+        let mut sql = sql.map_err(failed("connecting"))?;
+        emit(&mut sql, names::HEARTBEAT, "{}").await.map_err(failed("writing a heartbeat"))?;
+        sql.close().await;
         let missing = SourceErrorKind::Protocol { what: "a position that is none".to_owned() };
         row.get(0).and_then(|lsn| lsn.parse().ok()).ok_or_else(|| missing.when("asking how far the server is"))
     }
@@ -144,7 +161,15 @@ pub struct PostgresSource {
     feedback: JoinHandle<Result<(), ConnectError>>,
     events: Vec<Event>,
     first: Vec<Arrival>,
+    new_slot: bool,
     clock: Arc<dyn Clock>,
+}
+
+impl PostgresSource {
+    /// Whether the slot had to be made anew.
+    pub const fn has_new_slot(&self) -> bool {
+        self.new_slot
+    }
 }
 
 #[async_trait::async_trait]

@@ -1,0 +1,68 @@
+//! From an error to what happens next, with the sentence that a person needs. Only this file decides to try again.
+
+use std::time::Duration;
+
+use crate::daemon::pipeline::PipelineError;
+use crate::log::LogError;
+use crate::source::SourceErrorKind;
+
+/// What happens after a life broke.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// A new life begins, after at least so long.
+    Again(Duration),
+    /// This process must not write any more (L5).
+    Fenced,
+    /// Another session holds the slot.
+    Busy,
+    /// Trying again would not help.
+    GiveUp,
+}
+
+/// What happens after `error`, and the sentence for people. Each sentence heads a section of the runbook.
+pub const fn verdict(error: &PipelineError) -> (Verdict, &'static str) {
+    match error {
+        PipelineError::Log(error) => log_verdict(error),
+        PipelineError::Source(error) => source_verdict(&error.kind),
+    }
+}
+
+const fn log_verdict(error: &LogError) -> (Verdict, &'static str) {
+    match error {
+        // The session is dropped meanwhile: a server that shuts down must not wait for our store.
+        LogError::Store(_) => (Verdict::Again(Duration::from_secs(10)), "The store does not take segments"),
+        LogError::Object(_) | LogError::Missing { .. } => {
+            (Verdict::Again(Duration::from_mins(1)), "The log in the store is damaged")
+        }
+        LogError::Fenced { .. } => (Verdict::Fenced, "Another daemon took over the log"),
+        LogError::Twin { .. } => (Verdict::Fenced, "Two writers share one epoch"),
+        LogError::Overtaken { .. } | LogError::Latched => {
+            (Verdict::Again(Duration::ZERO), "The log must be opened anew")
+        }
+        LogError::Disordered { .. } => {
+            (Verdict::Again(Duration::from_secs(30)), "The source sent records out of order")
+        }
+    }
+}
+
+const fn source_verdict(kind: &SourceErrorKind) -> (Verdict, &'static str) {
+    match kind {
+        SourceErrorKind::Session(_) => (Verdict::Again(Duration::from_secs(1)), "The source cannot be reached"),
+        SourceErrorKind::SlotBusy { .. } => (Verdict::Busy, "The slot is in use"),
+        SourceErrorKind::NotInitialised { .. } => (Verdict::GiveUp, "The source is not initialised"),
+        SourceErrorKind::OtherServer { .. } => (Verdict::GiveUp, "The server is another one than the log's"),
+        SourceErrorKind::Protocol { .. } => (Verdict::Again(Duration::from_secs(30)), "The server broke the protocol"),
+        SourceErrorKind::Unfit { .. } => (Verdict::GiveUp, "The source lacks what capture needs"),
+        SourceErrorKind::Scripted => (Verdict::Again(Duration::ZERO), "A script said so"),
+    }
+}
+
+/// The longest wait between two lives.
+pub const WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// The wait before the next life: what the verdict asks for, doubled with each failure in a row, up to [`WAIT_MAX`]
+/// (or to what the verdict asks for, if that is more).
+pub fn wait(least: Duration, failures_in_a_row: u32) -> Duration {
+    let doubled = least.saturating_mul(1 << failures_in_a_row.min(6));
+    doubled.min(WAIT_MAX.max(least))
+}

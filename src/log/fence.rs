@@ -15,7 +15,7 @@ use crate::log::history::History;
 use crate::log::object::{Seal, draft};
 use crate::model::{Epoch, LogId, Slot, SourceName};
 use crate::step::Step;
-use crate::store::{Part, Put, layout, put_own};
+use crate::store::{Part, Put, StoreErrorKind, layout, put_own};
 
 /// A writer's reign over a log, just begun.
 #[derive(Debug)]
@@ -39,7 +39,8 @@ pub struct Reign {
 }
 
 /// Takes the next epoch over the log of `source`. `ours` is the epoch that this process held before, if any: if somebody
-/// took a higher one since then, this process is the one that was fenced, and must not take it back.
+/// took a higher one since then, this process is the one that was fenced, and must not take it back. After
+/// [`LogError::FenceUndecided`] ours is the epoch that it names.
 pub async fn take(env: &LogEnv, source: &SourceName, ours: Option<Epoch>) -> Result<Reign, LogError> {
     loop {
         let history = History::load(env, source).await?;
@@ -74,8 +75,13 @@ async fn try_take(env: &LogEnv, source: &SourceName, history: History) -> Result
     let key = layout::segment(source, slot);
     let sealed = seal.seal(&header, &[], |_| Footer::default().encode());
     let sealed = sealed.map_err(|error| ObjectError { key: key.clone(), kind: error.into() })?;
-    if let Put::Taken(_theirs) = put_own(&*env.store, &key, &sealed).await? {
-        return Ok(None);
+    match put_own(&*env.store, &key, &sealed).await {
+        Ok(Put::Ours) => {}
+        Ok(Put::Taken(_theirs)) => return Ok(None),
+        Err(source) if source.kind == StoreErrorKind::Unanswered => {
+            return Err(LogError::FenceUndecided { epoch, source });
+        }
+        Err(error) => return Err(error.into()),
     }
     let (header, _) = Header::decode(sealed.as_bytes()).map_err(|error| ObjectError { key, kind: error.into() })?;
     let hash = sha256(sealed.as_bytes());

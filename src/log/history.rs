@@ -138,8 +138,7 @@ impl History {
         while at >= first {
             let key = layout::checkpoint(source, at);
             let checkpoint = Checkpoint::read(self.open(env, &key).await?)?;
-            let begins = checkpoint.entries.first().map(|entry| entry.slot);
-            if checkpoint.slot() != at || begins != Some(checkpoint.previous.next()) {
+            if checkpoint.slot() != at || !contiguous(checkpoint.previous, &checkpoint.entries) {
                 let kind = ObjectErrorKind::Misplaced { what: "its range of slots" };
                 return Err(ObjectError { key, kind }.into());
             }
@@ -256,6 +255,16 @@ impl History {
             before = Some(entry);
         }
     }
+}
+
+/// Whether `entries` are the slots right after `before`, none left out.
+pub(crate) fn contiguous(before: Slot, entries: &[Entry]) -> bool {
+    let mut before = before;
+    entries.iter().all(|entry| {
+        let follows = entry.slot == before.next();
+        before = entry.slot;
+        follows
+    }) && !entries.is_empty()
 }
 
 #[cfg(test)]

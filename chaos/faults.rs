@@ -207,6 +207,11 @@ impl Mischief {
         }
     }
 
+    /// Whether anybody but `process` ever tried to take a higher epoch.
+    pub(crate) fn outranked(&self, epoch: Epoch, process: u32) -> bool {
+        self.state().fences.range(epoch.next()..).any(|(_, who)| who.iter().any(|taker| *taker != process))
+    }
+
     /// Whether anybody but `process` ever tried to take `epoch`.
     pub(crate) fn taken_by_another(&self, epoch: Epoch, process: u32) -> bool {
         self.state().fences.get(&epoch).is_some_and(|who| who.iter().any(|taker| *taker != process))

@@ -89,7 +89,13 @@ impl Process {
         };
         mischief.note(format!("{} reigns: epoch {} from {}", self.number, reign.epoch, reign.cursor.to.get()));
         self.epoch = Some(reign.epoch);
-        let session = upstream.connect(reign.cursor.to);
+        let Some(session) = upstream.connect(reign.cursor.to) else {
+            if !mischief.outranked(reign.epoch, self.number) {
+                let (end, told) = (reign.cursor.to.get(), upstream.acknowledged().get());
+                mischief.broke("l1", &format!("acknowledged up to {told}, the log ends at {end}"));
+            }
+            return State::Waiting(1);
+        };
         let writer = Writer::new(env, source, reign, *rule, Box::new(NoContext));
         let pipeline = Pipeline::new(writer, Box::new(session), Arc::clone(&env.clock), Arc::new(Nobody));
         // Nobody asks it to stop: the sender goes with the future.

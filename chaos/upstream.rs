@@ -81,12 +81,11 @@ impl Upstream {
         happened.checked_sub(1).and_then(|last| self.book.get(last)).map_or(Position::ZERO, |last| last.commit.position)
     }
 
-    /// A session with a client whose log holds everything up to `durable`.
-    pub fn connect(self: &Arc<Self>, durable: Position) -> Session {
-        let acknowledged = self.acknowledged();
-        if acknowledged > durable {
-            let how = format!("acknowledged up to {}, the log ends at {}", acknowledged.get(), durable.get());
-            self.mischief.broke("l1", &how);
+    /// A session with a client whose log holds everything up to `durable`, or none if more than that was acknowledged:
+    /// a client that was fenced since it looked must find that out before it believes that something was lost.
+    pub fn connect(self: &Arc<Self>, durable: Position) -> Option<Session> {
+        if self.acknowledged() > durable {
+            return None;
         }
         let left = vec![Record::own(Kind::Session, Bytes::from_static(b"session"))];
         let mut told = self.told();
@@ -95,7 +94,7 @@ impl Upstream {
             told.ended = told.sessions;
         }
         told.sessions += 1;
-        Session { upstream: Arc::clone(self), number: told.sessions, sent: durable, left }
+        Some(Session { upstream: Arc::clone(self), number: told.sessions, sent: durable, left })
     }
 
     /// The next transaction behind `sent`, as records, last first; or a keepalive's position.

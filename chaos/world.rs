@@ -43,6 +43,7 @@ pub struct World {
     around: Surroundings,
     /// The log's surroundings as a new machine sees them: the same keys, and the store as it really is.
     pristine: LogEnv,
+    memory: Arc<MemoryStore>,
     store: FaultyStore,
     clock: Arc<ManualClock>,
     upstream: Arc<Upstream>,
@@ -62,7 +63,7 @@ impl World {
         let keys = Arc::new(Keyring::of_file(FileKey::fresh(&*entropy)));
         let told: Arc<dyn Clock> = Arc::<ManualClock>::clone(&clock);
         let suite = if seed.is_multiple_of(2) { Suite::ChaCha20Poly1305 } else { Suite::Aes256Gcm };
-        let pristine = LogEnv { store: memory, keys, suite, clock: told, entropy };
+        let pristine = LogEnv { store: Arc::<MemoryStore>::clone(&memory), keys, suite, clock: told, entropy };
         let rule = RetryRule {
             first_wait: Duration::from_millis(20),
             wait_max: Duration::from_millis(500),
@@ -79,7 +80,7 @@ impl World {
         let rule = cut_rule(&mischief);
         let (server, dice) = (Arc::clone(&upstream), Arc::clone(&mischief));
         let around = Surroundings { env, source, rule, upstream: server, mischief: dice };
-        Self { around, pristine, store, clock, upstream, mischief, processes: Vec::new(), started: 0 }
+        Self { around, pristine, memory, store, clock, upstream, mischief, processes: Vec::new(), started: 0 }
     }
 
     /// Lives through a storm and the calm after it, twice, and holds the laws against what is left.
@@ -97,6 +98,12 @@ impl World {
         self.calm();
         self.kill_all();
         self.judge();
+        let (env, source) = (&self.pristine, &self.around.source);
+        let damaged =
+            laws::l4_no_silent_corruption::check_damaged(env, &self.memory, source, &self.upstream, &self.mischief);
+        if let Err(how) = now(damaged) {
+            self.mischief.broke("l4", &how);
+        }
         let (fired, trace, broken) = self.mischief.told();
         Outcome { fired, trace, broken }
     }
@@ -122,7 +129,7 @@ impl World {
                 self.clock.advance(Duration::from_hours(24));
             }
             self.step();
-            if self.mischief.strikes(Fault::Killed) {
+            if !self.processes.is_empty() && self.mischief.strikes(Fault::Killed) {
                 let victim = self.some_process();
                 let victim = self.processes.remove(victim);
                 self.mischief.note(format!("{} dies", victim.number));
@@ -161,7 +168,7 @@ impl World {
         // One that is stalled lets the other run for a while, which is when it is fenced.
         let turns = if stalled { 40 } else { 1 };
         for turn in 0..turns {
-            let runs = if stalled { (at + 1) % self.processes.len() } else { at };
+            let runs = if stalled && self.processes.len() > 1 { 1 - at.min(1) } else { at };
             if let Some(process) = self.processes.get_mut(runs) {
                 process.run(&mut context);
             }

@@ -12,7 +12,7 @@ use crate::log::entry::Entry;
 use crate::log::env::LogEnv;
 use crate::log::error::{LogError, ObjectError, ObjectErrorKind};
 use crate::log::history::History;
-use crate::log::object::{Seal, draft};
+use crate::log::object::{Object, Seal, draft};
 use crate::model::{Epoch, LogId, Slot, SourceName};
 use crate::step::Step;
 use crate::store::{Part, Put, StoreErrorKind, layout, put_own};
@@ -107,8 +107,10 @@ async fn stand(env: &LogEnv, source: &SourceName, history: &History) -> Result<(
     let key = layout::segment(source, last.slot);
     let bytes = env.store.get(&key, Part::Whole).await?.bytes();
     let hash = sha256(&bytes);
-    // The position that everything continues from must be proved, not believed.
-    let object = crate::log::object::Object::open(&key, bytes, &env.keys)?;
+    // The position and the hash that everything continues from must be proved, not believed: a bit that was read wrong
+    // anywhere in the object would stand in the chain for ever.
+    let mut object = Object::open(&key, bytes, &env.keys)?;
+    while object.next_frame()?.is_some() {}
     object.footer()?;
     if last.agrees_with(&object.header) {
         Ok((Cursor { to: last.to, to_time: last.to_time, open: None }, hash))

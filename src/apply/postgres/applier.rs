@@ -98,7 +98,7 @@ impl Applier {
                         SET synchronous_commit = off; SET jit = off; SET max_parallel_workers_per_gather = 0";
         session.simple(settings).await.map_err(ApplyError::session("prepare the session"))?;
         let known = shape::load(&mut session, shapes).await?;
-        let tables = Tables { known, passed, names: BTreeMap::new() };
+        let tables = Tables { known, passed, ..Tables::default() };
         let mut this = Self {
             session,
             tables,
@@ -127,26 +127,31 @@ impl Applier {
         self.open = Open::Gathered { commit_lsn, messages: Vec::new(), bytes: 0 };
     }
 
-    /// A message that describes what follows.
+    /// A message that may describe what follows; also one of a transaction that is not applied. A table that it describes
+    /// otherwise than the base does matters once a row of it is to be changed.
     pub fn context(&mut self, wire: &Bytes) -> Result<(), ApplyError> {
-        match wire.first() {
-            Some(b'R') => match Message::decode(wire) {
-                Ok(Message::Relation(relation)) => self.describe(relation),
-                Ok(_) => Ok(()),
-                Err(source) => Err(ApplyError::Message { commit_lsn: self.commit_lsn(), source }),
-            },
-            Some(_) | None => Ok(()),
+        if wire.first() != Some(&b'R') {
+            return Ok(());
         }
+        match Message::decode(wire) {
+            Ok(Message::Relation(relation)) => self.describe(relation),
+            Ok(_) => {}
+            Err(source) => return Err(ApplyError::Message { commit_lsn: self.commit_lsn(), source }),
+        }
+        Ok(())
     }
 
-    fn describe(&mut self, relation: Relation) -> Result<(), ApplyError> {
+    fn describe(&mut self, relation: Relation) {
+        let relid = relation.relid;
         if relation.namespace == SOURCE_SCHEMA {
-            self.tables.passed.insert(relation.relid);
-        } else if let Some(table) = self.tables.known.get(&relation.relid) {
-            table.shape.agree(&relation)?;
+            self.tables.passed.insert(relid);
+        } else if let Some(table) = self.tables.known.get(&relid) {
+            match table.shape.agree(&relation) {
+                Ok(()) => drop(self.tables.other.remove(&relid)),
+                Err(what) => drop(self.tables.other.insert(relid, what)),
+            }
         }
-        self.tables.names.insert(relation.relid, format!("{}.{}", relation.namespace, relation.name));
-        Ok(())
+        self.tables.names.insert(relid, format!("{}.{}", relation.namespace, relation.name));
     }
 
     fn commit_lsn(&self) -> Lsn {
@@ -159,7 +164,8 @@ impl Applier {
     /// A message of the open transaction.
     pub async fn message(&mut self, wire: Bytes) -> Result<(), ApplyError> {
         match wire.first() {
-            Some(b'I' | b'U' | b'D' | b'T') => {}
+            Some(b'I' | b'U' | b'D') => self.tables.must_agree(&wire)?,
+            Some(b'T') => {}
             Some(_) | None => return self.context(&wire),
         }
         match &mut self.open {

@@ -50,8 +50,8 @@ impl TableShape {
     }
 
     /// Whether the log describes the table as the base does; what differs if not.
-    pub fn agree(&self, relation: &Relation) -> Result<(), ApplyError> {
-        let disagree = |what: String| Err(ApplyError::Disagrees { table: self.title(), what });
+    pub fn agree(&self, relation: &Relation) -> Result<(), String> {
+        let disagree = |what: String| Err(what);
         if (relation.namespace.as_str(), relation.name.as_str()) != (self.schema.as_str(), self.name.as_str()) {
             return disagree(format!("it is called {}.{} there", relation.namespace, relation.name));
         }

@@ -8,9 +8,9 @@ use bytes::Bytes;
 use crate::apply::postgres::error::ApplyError;
 use crate::apply::postgres::net::{Misfit, TableNet, Taken};
 use crate::apply::postgres::row::{self, Row};
-use crate::apply::postgres::shape::Table;
+use crate::apply::postgres::shape::{RowIdentity, Table};
 use crate::codec::footer::Counts;
-use crate::codec::pgoutput::{Message, OldRow, Relids};
+use crate::codec::pgoutput::{Message, OldRow, Peek, Relids, peek};
 use crate::codec::wire::WireError;
 use crate::model::Lsn;
 
@@ -40,11 +40,22 @@ pub struct Tables {
     pub known: BTreeMap<u32, Table>,
     /// Those whose changes are passed over: our own, and those that nobody asked for.
     pub passed: BTreeSet<u32>,
-    /// What the log calls the others.
+    /// Those that the log describes otherwise than the base now, and what differs.
+    pub other: BTreeMap<u32, String>,
+    /// What the log calls them.
     pub names: BTreeMap<u32, String>,
 }
 
 impl Tables {
+    /// Refuses a change of a table that the log describes otherwise than the base.
+    pub fn must_agree(&self, wire: &[u8]) -> Result<(), ApplyError> {
+        let Some(Ok(Peek::Change { relid, .. })) = (!self.other.is_empty()).then(|| peek(wire)) else { return Ok(()) };
+        match (self.other.get(&relid), self.known.get(&relid)) {
+            (Some(what), Some(table)) => Err(ApplyError::Disagrees { table: table.shape.title(), what: what.clone() }),
+            (_, _) => Ok(()),
+        }
+    }
+
     fn get(&self, relid: u32, commit_lsn: Lsn) -> Result<Option<&Table>, ApplyError> {
         if self.passed.contains(&relid) {
             return Ok(None);
@@ -159,7 +170,7 @@ fn of_width(table: &Table, row: Row, commit_lsn: Lsn) -> Result<Row, ApplyError>
 fn old_row(table: &Table, wire: &Bytes, old: OldRow<'_>, commit_lsn: Lsn) -> Result<Row, ApplyError> {
     let (OldRow::Key(tuple) | OldRow::Full(tuple)) = old;
     let row = row::read(wire, tuple).map_err(|source| ApplyError::Message { commit_lsn, source })?;
-    let needs_all = table.shape.identity == crate::apply::postgres::shape::RowIdentity::Full;
+    let needs_all = table.shape.identity == RowIdentity::Full;
     if needs_all && matches!(old, OldRow::Key(_)) {
         let what = "the older version of a row lacks values: the table's replica identity was not FULL";
         return Err(misfit(table, commit_lsn)(what));

@@ -1,7 +1,7 @@
 //! What a window makes of messages, and which messages it refuses.
 
 use super::*;
-use crate::apply::postgres::shape::{RowIdentity, ShapeColumn, TableShape, TargetColumn};
+use crate::apply::postgres::shape::{ShapeColumn, TableShape, TargetColumn};
 use crate::codec::pgoutput::{Column, RelidsBuf, TupleBuf};
 
 fn table(relid: u32, identity: RowIdentity) -> (u32, Table) {
@@ -24,7 +24,8 @@ fn table(relid: u32, identity: RowIdentity) -> (u32, Table) {
 
 fn tables() -> Tables {
     let known = [table(1, RowIdentity::Key(vec![0])), table(2, RowIdentity::Full)].into_iter().collect();
-    Tables { known, passed: [9].into_iter().collect(), names: [(7, "public.late".to_owned())].into_iter().collect() }
+    let names = [(7, "public.late".to_owned())].into_iter().collect();
+    Tables { known, passed: [9].into_iter().collect(), names, ..Tables::default() }
 }
 
 fn wire(message: &Message<'_>) -> Bytes {

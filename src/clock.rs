@@ -16,8 +16,8 @@ pub trait Clock: std::fmt::Debug + Send + Sync {
     async fn sleep_until(&self, due: Tick);
 }
 
-/// Waits for `wait` from this call, not from the first poll.
-pub fn sleep(clock: &dyn Clock, wait: Duration) -> impl Future<Output = ()> {
+/// Waits for `wait` from now, the moment of the call: not from whenever the future is first polled.
+pub fn sleep(clock: &dyn Clock, wait: Duration) -> impl Future<Output = ()> + Send + '_ {
     clock.sleep_until(clock.tick().after(wait))
 }
 

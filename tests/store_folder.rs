@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use holdfast::clock::{Clock, ManualClock, SystemClock};
 use holdfast::crypto::Sealed;
-use holdfast::model::{ObjectKey, Timestamp};
+use holdfast::model::ObjectKey;
 use holdfast::step::{Death, Step};
 use holdfast::store::{FolderStore, Part, PutNew, Refusal, Store, StoreError, StoreErrorKind};
 use tempfile::TempDir;
@@ -163,8 +163,7 @@ async fn a_half_written_draft_is_never_visible_and_swept_after_an_hour() {
     fs::write(folder.path().join("log/main/Notes to self"), "a person's").unwrap();
     std::os::unix::fs::symlink("/etc/passwd", folder.path().join("log/main/link")).unwrap();
 
-    let written = SystemTime::now_in_micros();
-    let clock = Arc::new(ManualClock::new(Timestamp::from_micros(written)));
+    let clock = Arc::new(ManualClock::new(SystemClock::new().now()));
     let own: Arc<dyn Clock> = Arc::<ManualClock>::clone(&clock);
     let store = FolderStore::open(folder.path(), Arc::clone(&own)).await.unwrap();
     assert_eq!(store.list("", None).await.unwrap(), [], "drafts, dot files and foreign names are not objects");
@@ -174,17 +173,6 @@ async fn a_half_written_draft_is_never_visible_and_swept_after_an_hour() {
     clock.advance(Duration::from_mins(2));
     drop(FolderStore::open(folder.path(), own).await.unwrap());
     assert!(!draft.exists());
-}
-
-/// The calendar's microseconds, for comparison with times of files.
-trait NowInMicros {
-    fn now_in_micros() -> i64;
-}
-
-impl NowInMicros for SystemTime {
-    fn now_in_micros() -> i64 {
-        SystemClock::new().now().micros()
-    }
 }
 
 const DIES_AT: &str = "HOLDFAST_TEST_DIES_AT";

@@ -241,7 +241,7 @@ pub struct RestoreArgs {
     /// What happens to roles that the server lacks
     #[arg(long, value_name = "HOW", value_enum, default_value_t = Roles::Create)]
     pub roles: Roles,
-    /// Connections that load at once [default: jobs of [base]]
+    /// Connections that load at once [default: base.jobs]
     #[arg(long, value_name = "N", value_parser = jobs)]
     pub jobs: Option<usize>,
 }
@@ -340,7 +340,7 @@ pub struct MarkArgs {
 /// `keys`
 #[derive(Clone, Copy, Debug, Subcommand)]
 pub enum KeysVerb {
-    /// Write a new key to [key] file, readable by its owner alone; refuses to overwrite
+    /// Write a new key to the file that key.file names, readable by its owner alone; refuses to overwrite
     New,
     /// Show the ids of keys, never a key
     List,

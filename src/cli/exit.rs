@@ -1,11 +1,13 @@
 //! How a verb ends, as scripts see it: eight exit codes, each with one meaning.
+//!
+//! L11: what failed says so to whoever called, and "could not tell" has a code of its own, since it is not "done".
 
 use std::process::ExitCode;
 
 use crate::config::{ConfigError, NeedError};
 use crate::restore::target::TargetError;
 
-/// The end of a verb. "Could not tell" is not "done" (L11).
+/// The end of a verb.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Exit {
     /// 0: done, perhaps with warnings.

@@ -1,4 +1,77 @@
-//! The command line: one verb, one file.
+//! The command line: one verb, one file, and one match from verb to function.
 
 pub mod args;
+pub mod backup;
 pub mod exit;
+pub mod failure;
+pub mod init;
+pub mod keys;
+pub mod out;
+pub mod progress;
+pub mod run;
+pub mod scene;
+
+use std::ffi::OsString;
+
+use crate::cli::args::{Args, Verb};
+use crate::cli::exit::Exit;
+use crate::cli::failure::Failure;
+use crate::cli::out::Out;
+use crate::cli::scene::Scene;
+
+/// Runs the verb of a command line, the program's name first.
+pub fn main(line: impl IntoIterator<Item = OsString>) -> Exit {
+    keep_memory_private();
+    let args = match Args::read(line) {
+        Ok(args) => args,
+        Err(error) => {
+            // Nothing more can be done about a terminal that does not take the help.
+            return if error.print().is_ok() { Exit::from(&error) } else { Exit::Failed };
+        }
+    };
+    if let Some(death) = args.death() {
+        death.arm();
+    }
+    out::begin_logging(&args);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let ended = match runtime {
+        Ok(runtime) => runtime.block_on(Box::pin(dispatch(&args))),
+        Err(error) => Err(Failure::of(Exit::Failed, error)),
+    };
+    match ended {
+        Ok(exit) => exit,
+        Err(failure) => {
+            Out::new(&args).failure(&failure);
+            failure.exit
+        }
+    }
+}
+
+async fn dispatch(args: &Args) -> Result<Exit, Failure> {
+    let scene = Scene::set(args)?;
+    match &args.verb {
+        Verb::Keys(verb) => keys::run(&scene, *verb),
+        Verb::Run(run) => run::run(&scene, run).await,
+        Verb::Backup(backup) => backup::run(&scene, backup).await,
+        Verb::Init(init) => init::run(&scene, init).await,
+        Verb::Check(_)
+        | Verb::List(_)
+        | Verb::Find(_)
+        | Verb::Restore(_)
+        | Verb::Verify(_)
+        | Verb::Status
+        | Verb::Mark(_)
+        | Verb::Catalog(_) => Err(Failure::text(Exit::Failed, "not built yet")),
+    }
+}
+
+/// Keys and rows must not end in a core dump, nor be read by a process of the same user (L6).
+fn keep_memory_private() {
+    use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    let refused =
+        setrlimit(Resource::Core, none).is_err() || set_dumpable_behavior(DumpableBehavior::NotDumpable).is_err();
+    if refused {
+        out::warn("core dumps could not be switched off; set LimitCORE=0 for this process");
+    }
+}

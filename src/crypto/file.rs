@@ -159,3 +159,6 @@ fn sync_folder(path: &Path) -> std::io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
     std::fs::File::open(folder)?.sync_all()
 }
+
+#[cfg(test)]
+mod tests;

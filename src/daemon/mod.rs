@@ -11,3 +11,17 @@ pub mod assemble;
 pub mod board;
 pub mod pipeline;
 pub mod policy;
+pub mod serve;
+pub mod supervise;
+
+/// An error with all its causes, in one line: each says something of its own.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(below) = cause {
+        text.push_str(": ");
+        text.push_str(&below.to_string());
+        cause = below.source();
+    }
+    text
+}

@@ -4,11 +4,12 @@
 //!   boundary ─▶ checkpoints ─▶ headers of the tail ─▶ first hole │ objects beyond it
 //! ```
 //! At most [`IN_FLIGHT_PUTS_MAX`] − 1 objects can stand beyond the hole that a dying writer leaves, because no more
-//! puts are in flight. Where more stand beyond it the hole is no tail: an object is missing (L4), and is named.
+//! puts are in flight. Where more stand beyond it the hole is no tail: an object is missing (L4), and is named. So it is
+//! where an epoch rises beyond a hole: a fence goes into the first hole, so there was none when it was written.
 
 use std::collections::BTreeMap;
 
-use crate::codec::segment::Header;
+use crate::codec::segment::{Header, ObjectKind};
 use crate::log::boundary;
 use crate::log::checkpoint::Checkpoint;
 use crate::log::entry::Entry;
@@ -19,6 +20,10 @@ use crate::model::limits::{HEADER_BYTES_MAX, IN_FLIGHT_PUTS_MAX};
 use crate::model::{Epoch, LogId, ObjectKey, Slot, SourceName};
 use crate::store::layout::{self, Named};
 use crate::store::{Keys, Part};
+
+/// So many objects are never missing: what stands farther behind was put there by somebody else, and must not make the
+/// list of what is missing grow without a bound (L8).
+const MISSING_SLOTS_MAX: u64 = 1 << 20;
 
 /// The objects of one log, as the store holds them.
 #[derive(Clone, Debug, Default)]
@@ -185,18 +190,23 @@ impl History {
             links.insert(slot, header.previous);
             tail.insert(slot, Entry::of_header(&header));
         }
-        self.place(tail, after);
+        self.place(source, tail, after)?;
         self.mark_void(&links);
         Ok(())
     }
 
     /// Sorts the tail into what stands before the hole at the end, what beyond, and what is missing between.
-    fn place(&mut self, tail: BTreeMap<Slot, Entry>, after: Slot) {
+    fn place(&mut self, source: &SourceName, tail: BTreeMap<Slot, Entry>, after: Slot) -> Result<(), LogError> {
         let last = tail.keys().next_back().copied().unwrap_or(after);
         let in_flight = u64::try_from(IN_FLIGHT_PUTS_MAX).unwrap_or(u64::MAX);
+        let fenced = self.last_rise(&tail);
         let mut expected = after.next();
         for (slot, entry) in tail {
-            while expected < slot && last.get() - expected.get() >= in_flight {
+            if slot.get() - expected.get() > MISSING_SLOTS_MAX {
+                let kind = ObjectErrorKind::Misplaced { what: "slot; it stands far behind the end of the log" };
+                return Err(ObjectError { key: layout::segment(source, slot), kind }.into());
+            }
+            while expected < slot && (expected < fenced || last.get() - expected.get() >= in_flight) {
                 self.missing.push(expected);
                 expected = expected.next();
             }
@@ -207,6 +217,19 @@ impl History {
                 self.beyond.push(entry);
             }
         }
+        Ok(())
+    }
+
+    /// The last slot where the epoch rises; [`Slot::NONE`] if it rises nowhere.
+    fn last_rise(&self, tail: &BTreeMap<Slot, Entry>) -> Slot {
+        let mut reign = self.entries.iter().map(|entry| entry.epoch).max().unwrap_or_default();
+        let mut found = Slot::NONE;
+        for entry in tail.values().filter(|entry| entry.kind == ObjectKind::Fence) {
+            if entry.epoch > reign {
+                (reign, found) = (entry.epoch, entry.slot);
+            }
+        }
+        found
     }
 
     /// Epochs never fall along the slots: what has a lower one than an earlier slot is void. What counts tells the hash
@@ -220,10 +243,15 @@ impl History {
             if entry.void {
                 continue;
             }
-            if let (Some(before), Some(link)) = (before, links.get(&entry.slot)) {
+            // Across a missing object the link is the missing one's hash.
+            let follows = |before: &Entry| !self.missing.iter().any(|slot| (before.slot..entry.slot).contains(slot));
+            if let (Some(before), Some(link)) = (before.filter(|before| follows(before)), links.get(&entry.slot)) {
                 before.hash = Some(*link);
             }
             before = Some(entry);
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

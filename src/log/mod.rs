@@ -20,6 +20,8 @@ pub mod entry;
 pub mod env;
 pub mod error;
 pub mod fence;
+#[cfg(test)]
+pub(crate) mod fixture;
 pub mod history;
 pub mod latch;
 pub mod object;

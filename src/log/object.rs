@@ -196,3 +196,6 @@ fn inflate(opened: &Opened, plain_bytes_max: usize) -> Result<Vec<u8>, ObjectErr
     let packing = Packing::from_tag(opened.packing)?;
     Ok(unpack(packing, opened.plain_bytes, &opened.body, plain_bytes_max)?)
 }
+
+#[cfg(test)]
+mod tests;

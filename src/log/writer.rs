@@ -2,7 +2,12 @@
 //!
 //! The order of effects: a record is appended, its batch is cut and sealed, the put is sent; once every earlier put has
 //! answered too, [`Writer::next_durable`] tells of it. Nothing else may tell a source that it can forget (L1).
+//!
+//! At most [`IN_FLIGHT_PUTS_MAX`] puts are under way, so that few objects can ever stand beyond a hole. In the slots
+//! right behind a fence, where an older writer's late put can still land, each put waits for the one before: else an
+//! object of this reign could stand behind a slot that was lost to a late one, look live, and continue nothing.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use futures::FutureExt;
@@ -63,6 +68,11 @@ pub struct Writer {
     previous: [u8; 32],
     in_flight: FuturesOrdered<BoxFuture<'static, Result<Landed, LogError>>>,
     in_flight_bytes: usize,
+    /// Sealed, and kept back until fewer puts are under way.
+    waiting: VecDeque<(ObjectKey, Sealed, Entry)>,
+    landed: Slot,
+    /// Up to this slot an older writer's late put can land.
+    contested: Slot,
     latch: Latch,
     durable: Position,
     repeat: Vec<Record>,
@@ -80,6 +90,7 @@ impl std::fmt::Debug for Writer {
 impl Writer {
     /// Writes on where `reign` begins.
     pub fn new(env: &LogEnv, source: &SourceName, reign: Reign, rule: CutRule, context: Box<dyn Context>) -> Self {
+        let late = u64::try_from(IN_FLIGHT_PUTS_MAX).unwrap_or(u64::MAX);
         let mut writer = Self {
             env: env.clone(),
             source: source.clone(),
@@ -92,6 +103,9 @@ impl Writer {
             previous: reign.previous,
             in_flight: FuturesOrdered::new(),
             in_flight_bytes: 0,
+            waiting: VecDeque::new(),
+            landed: reign.next.before(),
+            contested: Slot::new(reign.next.get().saturating_add(late)),
             latch: Latch::default(),
             durable: reign.cursor.to,
             repeat: Vec::new(),
@@ -125,7 +139,7 @@ impl Writer {
 
     /// Whether more records may be appended without holding more memory than allowed (L8).
     pub fn has_room(&self) -> bool {
-        self.in_flight.len() < IN_FLIGHT_PUTS_MAX
+        self.in_flight.len() + self.waiting.len() < IN_FLIGHT_PUTS_MAX
             && self.in_flight_bytes + self.batch.held_bytes() + SEGMENT_BYTES_MAX / 2 < IN_FLIGHT_BYTES_MAX
     }
 
@@ -165,8 +179,19 @@ impl Writer {
         Step::Sealed.reached();
         self.context.begin();
         self.in_flight_bytes += sealed.len();
-        self.in_flight.push_back(self.put(key, sealed, entry).boxed());
+        self.waiting.push_back((key, sealed, entry));
+        self.send();
         Ok(())
+    }
+
+    /// Begins as many puts as may be under way.
+    fn send(&mut self) {
+        let at_once = if self.landed < self.contested { 1 } else { IN_FLIGHT_PUTS_MAX };
+        while self.in_flight.len() < at_once
+            && let Some((key, sealed, entry)) = self.waiting.pop_front()
+        {
+            self.in_flight.push_back(self.put(key, sealed, entry).boxed());
+        }
     }
 
     fn seal_segment(&mut self, slot: Slot, cut: &Cut) -> Result<(ObjectKey, Sealed, Entry), LogError> {
@@ -218,17 +243,20 @@ impl Writer {
         loop {
             let landed = tokio::select! {
                 biased;
-                Some(landed) = self.in_flight.next() => landed,
+                // First, or a store that answers at once would never let it go on.
                 // A checkpoint is only a cache: one that fails is tried again with the next segment.
                 Some(result) = wait(&mut self.checkpointing) => {
                     self.checkpointing = None;
                     self.checkpointed(&result);
                     continue;
                 }
+                Some(landed) = self.in_flight.next() => landed,
                 else => std::future::pending().await,
             };
             let landed = self.latch.guard(landed)?;
             self.in_flight_bytes -= landed.bytes;
+            self.landed = landed.entry.slot;
+            self.send();
             self.durable = landed.entry.to;
             self.unlisted.push(landed.entry.clone());
             self.begin_checkpoint();

@@ -10,6 +10,8 @@
 
 mod auth;
 mod copy;
+mod identity;
+mod init;
 mod pipeline;
 mod program;
 mod replication;

@@ -1,6 +1,7 @@
 //! What was appended is read back whole and in order, across segments, epochs and crashes.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,7 +18,7 @@ use crate::log::fence;
 use crate::log::history::History;
 use crate::log::reader::Reader;
 use crate::model::{Commit, Role, Xid};
-use crate::store::MemoryStore;
+use crate::store::{MemoryStore, Part, PutNew, Store};
 
 const RULE: CutRule = CutRule { segment_bytes: 4000, segment_age: Duration::from_secs(1) };
 
@@ -127,4 +128,90 @@ async fn l5_of_two_writers_the_older_one_stops() {
     let back = fence::take(&env, &main_source(), Some(Epoch::new(1))).await;
     assert!(matches!(back, Err(LogError::Fenced { .. })), "it does not take the log back");
     assert_eq!(commits(&env).await, vec![1]);
+}
+
+/// A store that notes the slots of puts under way at once, and lets a test hold them back.
+struct Slow {
+    inner: MemoryStore,
+    under_way: AtomicUsize,
+    most: AtomicUsize,
+}
+
+#[async_trait::async_trait]
+impl Store for Slow {
+    async fn put_new(&self, key: &ObjectKey, body: Sealed) -> Result<PutNew, StoreError> {
+        let now = self.under_way.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most.fetch_max(now, Ordering::SeqCst);
+        tokio::task::yield_now().await;
+        let put = self.inner.put_new(key, body).await;
+        self.under_way.fetch_sub(1, Ordering::SeqCst);
+        put
+    }
+
+    async fn get(&self, key: &ObjectKey, part: Part) -> Result<Sealed, StoreError> {
+        self.inner.get(key, part).await
+    }
+
+    async fn list(&self, prefix: &str, after: Option<&ObjectKey>) -> Result<Vec<ObjectKey>, StoreError> {
+        self.inner.list(prefix, after).await
+    }
+
+    async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
+        self.inner.delete(key).await
+    }
+
+    async fn size(&self, key: &ObjectKey) -> Result<u64, StoreError> {
+        self.inner.size(key).await
+    }
+}
+
+/// A source may hand over many segments' worth at once; a rebuild relies on how many puts can be under way.
+#[tokio::test]
+async fn l8_few_puts_are_under_way_however_much_is_appended_at_once() {
+    let store = Arc::new(Slow { inner: MemoryStore::new(), under_way: AtomicUsize::new(0), most: AtomicUsize::new(0) });
+    let env = LogEnv { store: Arc::<Slow>::clone(&store), ..env() };
+    let mut writer = writer(&env).await;
+    for expected in [1, IN_FLIGHT_PUTS_MAX] {
+        store.most.store(0, Ordering::SeqCst);
+        let from = writer.cursor().to.get() / 10;
+        for number in from + 1..=from + IN_FLIGHT_PUTS_MAX as u64 + 1 {
+            for record in transaction(number) {
+                writer.append(&record).unwrap();
+            }
+            writer.cut().unwrap();
+        }
+        assert!(!writer.has_room());
+        writer.flush().await.unwrap();
+        assert_eq!(store.most.load(Ordering::SeqCst), expected, "alone behind the fence, then side by side");
+    }
+}
+
+/// An older writer's late put took the slot behind the fence. Had the next segment been put meanwhile, it would look
+/// live and continue nothing, and what the lost slot held would be missing before it.
+#[tokio::test]
+async fn l1_nothing_is_lost_when_a_late_put_takes_a_slot_behind_the_fence() {
+    let env = env();
+    let late = {
+        let elsewhere = LogEnv { store: Arc::new(MemoryStore::new()), ..env.clone() };
+        let mut old = writer(&elsewhere).await;
+        for record in &transaction(1)[..2] {
+            old.append(record).unwrap();
+            old.flush().await.unwrap();
+        }
+        let key = layout::segment(&main_source(), Slot::new(3));
+        elsewhere.store.get(&key, Part::Whole).await.unwrap()
+    };
+    drop(writer(&env).await);
+    let mut new = writer(&env).await;
+    assert_eq!(new.epoch(), Epoch::new(2));
+    for number in 1..=3 {
+        for record in transaction(number) {
+            new.append(&record).unwrap();
+        }
+        new.cut().unwrap();
+    }
+    env.store.put_new(&layout::segment(&main_source(), Slot::new(3)), late).await.unwrap();
+    assert!(matches!(new.flush().await, Err(LogError::Overtaken { slot, .. }) if slot == Slot::new(3)));
+    let keys = env.store.list("log/", None).await.unwrap();
+    assert_eq!(keys.len(), 3, "two fences and the late one: nothing was put behind it");
 }

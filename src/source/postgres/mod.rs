@@ -6,10 +6,14 @@
 //!     └── feedback ◀── durable ◀───┘           heartbeat: proves the road, watches the slot
 //! ```
 
+pub mod base;
+pub mod catalog;
 pub mod context;
 pub mod feedback;
 pub mod heartbeat;
+pub mod init;
 pub mod intake;
 pub mod names;
+mod patience;
 pub mod slot;
 pub mod stream;

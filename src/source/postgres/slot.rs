@@ -54,6 +54,8 @@ pub struct Start {
     pub at: Lsn,
     /// What was lost, if anything was.
     pub gap: Option<Gap>,
+    /// Whether the slot is a new one.
+    pub renewed: bool,
 }
 
 /// Reads the state of a slot; `None` if there is none.
@@ -90,13 +92,13 @@ pub async fn reconcile(session: &mut Session, slot: &str, held: Held, renewal: R
         return renew(session, slot, held, renewal).await;
     };
     if held.durable == Lsn::ZERO {
-        return Ok(Start { at: confirmed, gap: None });
+        return Ok(Start { at: confirmed, gap: None, renewed: false });
     }
     if confirmed > held.durable {
         let detail = format!("the slot confirmed {confirmed}, the log holds up to {}", held.durable);
-        return Ok(Start { at: confirmed, gap: Some(gap(held, Reason::SlotAhead, detail)) });
+        return Ok(Start { at: confirmed, gap: Some(gap(held, Reason::SlotAhead, detail)), renewed: false });
     }
-    Ok(Start { at: held.durable, gap: None })
+    Ok(Start { at: held.durable, gap: None, renewed: false })
 }
 
 async fn renew(session: &mut Session, slot: &str, held: Held, renewal: Renewal) -> Result<Start, SourceError> {
@@ -109,7 +111,7 @@ async fn renew(session: &mut Session, slot: &str, held: Held, renewal: Renewal) 
     let created = created.map_err(|error| SourceErrorKind::from(error).when("making a new slot"))?;
     let at = created.consistent_point;
     let detail = format!("nothing between {} and {at} was captured", held.durable);
-    Ok(Start { at, gap: Some(gap(held, reason, detail)) })
+    Ok(Start { at, gap: Some(gap(held, reason, detail)), renewed: true })
 }
 
 const fn gap(held: Held, reason: Reason, detail: String) -> Gap {

@@ -110,7 +110,16 @@ impl Opened {
         let intake = intake.knowing(known.shapes).draining(drain_to);
         #[expect(clippy::disallowed_methods, reason = "feedback must not wait for whoever polls the source")]
         let feedback = tokio::spawn(feedback::run(feedback, told, Arc::clone(&self.clock)));
-        Ok(PostgresSource { stream, intake, tell, feedback, events: Vec::new(), first, clock: self.clock })
+        Ok(PostgresSource {
+            stream,
+            intake,
+            tell,
+            feedback,
+            events: Vec::new(),
+            first,
+            new_slot: start.renewed,
+            clock: self.clock,
+        })
     }
 
     /// What `--until-caught-up` drains to: everything that has been committed by now lies below. A heartbeat behind it
@@ -152,7 +161,15 @@ pub struct PostgresSource {
     feedback: JoinHandle<Result<(), ConnectError>>,
     events: Vec<Event>,
     first: Vec<Arrival>,
+    new_slot: bool,
     clock: Arc<dyn Clock>,
+}
+
+impl PostgresSource {
+    /// Whether the slot had to be made anew.
+    pub const fn has_new_slot(&self) -> bool {
+        self.new_slot
+    }
 }
 
 #[async_trait::async_trait]

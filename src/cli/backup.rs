@@ -1,0 +1,83 @@
+//! `backup`: a full base now. With a daemon running it joins or begins one there; without one it takes it itself.
+
+use std::sync::Arc;
+
+use serde_json::json;
+
+use crate::cli::args::BackupArgs;
+use crate::cli::exit::Exit;
+use crate::cli::failure::Failure;
+use crate::cli::progress::BytesBar;
+use crate::cli::scene::Scene;
+use crate::codec::base::Manifest;
+use crate::daemon::assemble;
+use crate::log::{History, LogEnv};
+use crate::source::postgres::base::{self, BaseOrder, BaseProgress, BaseTakeError};
+
+/// Runs `backup`.
+pub async fn run(scene: &Scene, args: &BackupArgs) -> Result<Exit, Failure> {
+    let env = scene.env().await?;
+    let wanted = args.source.as_ref();
+    let sources = scene.config.need_sources()?.iter();
+    let sources: Vec<_> = sources.filter(|source| wanted.is_none_or(|wanted| *wanted == source.name)).collect();
+    if let (Some(wanted), true) = (wanted, sources.is_empty()) {
+        scene.config.need_source(Some(wanted.as_str()))?;
+    }
+    let mut taken = Vec::new();
+    for source in sources {
+        let log = History::load(&env, &source.name).await?.log;
+        let target = assemble::target(source)?;
+        let order = BaseOrder { source: source.name.clone(), target, jobs: scene.config.base.jobs, log };
+        taken.push(take(scene, &env, &order).await?);
+    }
+    let text: Vec<_> = taken.iter().map(line).collect();
+    let answer: Vec<_> = taken.iter().map(summary).collect();
+    scene.out.answer(&json!({ "bases": answer }), &text.join("\n"));
+    Ok(Exit::Done)
+}
+
+async fn take(scene: &Scene, env: &LogEnv, order: &BaseOrder) -> Result<Manifest, Failure> {
+    let bar = Arc::new(BytesBar::new(scene.out, &format!("base of {}", order.source)));
+    let progress: Arc<dyn BaseProgress> = Arc::<BytesBar>::clone(&bar);
+    let taken = base::take(env, order, &progress).await;
+    bar.done();
+    taken.map_err(failed)
+}
+
+fn failed(error: BaseTakeError) -> Failure {
+    if let BaseTakeError::Store(error) = error { error.into() } else { Failure::of(Exit::Failed, error) }
+}
+
+fn summary(manifest: &Manifest) -> serde_json::Value {
+    let (rows, plain, stored) = sizes(manifest);
+    json!({
+        "source": manifest.source.to_string(), "base": manifest.base.to_string(), "point": manifest.point.to_string(),
+        "taken_at": manifest.taken_at.to_string(), "tables": manifest.tables.len(), "rows": rows,
+        "plain_bytes": plain, "stored_bytes": stored, "warnings": manifest.warnings,
+    })
+}
+
+fn line(manifest: &Manifest) -> String {
+    let (rows, plain, stored) = sizes(manifest);
+    let mut text = format!(
+        "{}: base {} at {} ({}): {} tables, {rows} rows, {} in, {} stored",
+        manifest.source,
+        manifest.base,
+        manifest.point,
+        manifest.taken_at,
+        manifest.tables.len(),
+        indicatif::HumanBytes(plain),
+        indicatif::HumanBytes(stored),
+    );
+    for warning in &manifest.warnings {
+        text.push_str("\n  warning: ");
+        text.push_str(warning);
+    }
+    text
+}
+
+fn sizes(manifest: &Manifest) -> (u64, u64, u64) {
+    let rows = manifest.tables.iter().map(|table| table.sum.rows()).sum();
+    let plain = manifest.parts.iter().map(|part| part.plain_bytes).sum();
+    (rows, plain, manifest.parts.iter().map(|part| part.bytes).sum())
+}

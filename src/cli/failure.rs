@@ -1,0 +1,90 @@
+//! A verb that failed: the exit code, and the error with its causes.
+
+use std::error::Error;
+
+use crate::cli::exit::Exit;
+use crate::config::{ConfigError, NeedError};
+use crate::daemon::assemble::AssembleError;
+use crate::log::{LogError, ObjectErrorKind};
+use crate::store::{StoreError, StoreErrorKind};
+
+/// Why a verb failed, and how it ends.
+#[derive(Debug)]
+pub struct Failure {
+    /// The exit code.
+    pub exit: Exit,
+    /// What went wrong.
+    pub error: Box<dyn Error + Send + Sync>,
+}
+
+impl Failure {
+    /// A failure that ends in `exit`.
+    pub fn of(exit: Exit, error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { exit, error: error.into() }
+    }
+
+    /// A failure that is told in a sentence.
+    pub fn text(exit: Exit, sentence: impl Into<String>) -> Self {
+        Self { exit, error: sentence.into().into() }
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::of(Exit::from(&error), error)
+    }
+}
+
+impl From<NeedError> for Failure {
+    fn from(error: NeedError) -> Self {
+        Self::of(Exit::from(&error), error)
+    }
+}
+
+impl From<AssembleError> for Failure {
+    fn from(error: AssembleError) -> Self {
+        let exit = match &error {
+            AssembleError::Key(_) | AssembleError::Store(_) => Exit::Unavailable,
+            AssembleError::Target { .. } => Exit::Usage,
+        };
+        Self::of(exit, error)
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        let exit = match error.kind {
+            StoreErrorKind::Missing | StoreErrorKind::Short { .. } => Exit::VerificationFailed,
+            StoreErrorKind::Unavailable | StoreErrorKind::Unanswered | StoreErrorKind::Refused(_) => Exit::Unavailable,
+        };
+        Self::of(exit, error)
+    }
+}
+
+impl From<LogError> for Failure {
+    fn from(error: LogError) -> Self {
+        Self::of(log_exit(&error), error)
+    }
+}
+
+/// How a verb ends that meets this trouble with the log.
+pub const fn log_exit(error: &LogError) -> Exit {
+    match error {
+        LogError::Store(error) => match error.kind {
+            StoreErrorKind::Missing | StoreErrorKind::Short { .. } => Exit::VerificationFailed,
+            StoreErrorKind::Unavailable | StoreErrorKind::Unanswered | StoreErrorKind::Refused(_) => Exit::Unavailable,
+        },
+        LogError::Object(error) => match error.kind {
+            // Another key is no damage: with the right one the object opens.
+            ObjectErrorKind::Key(crate::crypto::KeyError::OtherKey { .. }) => Exit::Unavailable,
+            ObjectErrorKind::Key(crate::crypto::KeyError::Broken)
+            | ObjectErrorKind::Format(_)
+            | ObjectErrorKind::Seal(_)
+            | ObjectErrorKind::Misplaced { .. }
+            | ObjectErrorKind::Unchained => Exit::VerificationFailed,
+        },
+        LogError::Missing { .. } => Exit::VerificationFailed,
+        LogError::Fenced { .. } | LogError::Twin { .. } => Exit::Fenced,
+        LogError::Overtaken { .. } | LogError::Latched | LogError::Disordered { .. } => Exit::Failed,
+    }
+}

@@ -1,0 +1,98 @@
+//! `init`: key, store, and what the source needs; safe to repeat, and `--remove` undoes what it did on the source.
+
+use serde_json::json;
+
+use crate::cli::args::InitArgs;
+use crate::cli::exit::Exit;
+use crate::cli::failure::Failure;
+use crate::cli::out;
+use crate::cli::scene::Scene;
+use crate::config::{Identity, SourceSettings};
+use crate::connect::{Mode, Session};
+use crate::crypto::file::FileKey;
+use crate::daemon::assemble;
+use crate::source::postgres::init::{self, IdentityRule, InitPlan, InitReport, Run};
+use crate::store::FolderStore;
+
+/// Runs `init`.
+pub async fn run(scene: &Scene, args: &InitArgs) -> Result<Exit, Failure> {
+    let mut done = Vec::new();
+    if args.remove {
+        let sentence = "init --remove takes slot, triggers and publication away, and capture ends";
+        out::confirm(args.yes || args.dry_run, sentence)?;
+    } else {
+        store_and_key(scene, args, &mut done).await?;
+    }
+    let mut warnings = Vec::new();
+    for source in &scene.config.sources {
+        let report = on_source(scene, source, args).await?;
+        done.extend(report.done.iter().map(|what| format!("{}: {what}", source.name)));
+        done.extend(report.already.iter().map(|what| format!("{}: {what}: there already", source.name)));
+        warnings.extend(report.warnings.iter().map(|what| format!("{}: {what}", source.name)));
+    }
+    let would = if args.dry_run { "would be done; nothing was changed:\n" } else { "" };
+    let mut text = format!("{would}{}", done.join("\n"));
+    for warning in &warnings {
+        text.push_str("\nwarning: ");
+        text.push_str(warning);
+    }
+    scene.out.answer(&json!({ "done": done, "warnings": warnings, "dry_run": args.dry_run }), &text);
+    Ok(Exit::Done)
+}
+
+async fn on_source(scene: &Scene, source: &SourceSettings, args: &InitArgs) -> Result<InitReport, Failure> {
+    let failed = |error| Failure::of(Exit::Failed, error);
+    let admin = assemble::admin_target(source)?;
+    let session = Session::connect(&admin, Mode::Sql, &*scene.clock, &[]).await;
+    let mut session = session.map_err(|error| Failure::of(Exit::Failed, error))?;
+    let run = if args.dry_run { Run::Dry } else { Run::Do };
+    if args.remove {
+        return init::remove(&mut session, &*scene.clock, &source.name, run).await.map_err(failed);
+    }
+    let plan = InitPlan {
+        source: source.name.clone(),
+        identity: match source.identity {
+            Identity::Full => IdentityRule::Full,
+            Identity::Leave => IdentityRule::Leave,
+        },
+        role: assemble::target(source)?.user().to_owned(),
+    };
+    init::init(&mut session, &*scene.clock, &plan, run).await.map_err(failed)
+}
+
+/// The store, and a key for a store that holds nothing yet: never a new key beside a log that another one sealed.
+async fn store_and_key(scene: &Scene, args: &InitArgs, done: &mut Vec<String>) -> Result<(), Failure> {
+    let folder = &scene.config.store.folder;
+    let opened = FolderStore::open(folder, std::sync::Arc::clone(&scene.clock)).await;
+    let is_empty = match &opened {
+        Err(_) => true,
+        Ok(store) => crate::store::sources(store).await?.is_empty(),
+    };
+    let key = &scene.config.key.file;
+    if key.exists() {
+        FileKey::read(key).map_err(|error| Failure::of(Exit::Unavailable, error))?;
+        done.push(format!("key file {} is there", key.display()));
+    } else if !is_empty {
+        let sentence = format!(
+            "the store {} holds a log and the key file {} is missing; put the copy of the key there that sealed it",
+            folder.display(),
+            key.display()
+        );
+        return Err(Failure::text(Exit::Unavailable, sentence));
+    } else {
+        if !args.dry_run {
+            let fresh = FileKey::fresh(&*scene.entropy);
+            fresh.write_new(key).map_err(|error| Failure::of(Exit::Failed, error))?;
+        }
+        done.push(format!("key file {} made: keep a copy away from this machine and the store", key.display()));
+    }
+    if opened.is_ok() {
+        done.push(format!("store {} is there", folder.display()));
+    } else {
+        if !args.dry_run {
+            FolderStore::create(folder).await?;
+        }
+        done.push(format!("store {} made", folder.display()));
+    }
+    Ok(())
+}

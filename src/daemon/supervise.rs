@@ -1,0 +1,257 @@
+//! Keeps one source captured: a life begins, breaks, and begins again, until there is a reason to stop.
+//!
+//! ```text
+//!  life:  connect ─▶ fence: the next epoch ─▶ end the old session ─▶ compare slot and log ─▶ stream ─▶ pipeline
+//! ```
+//! The server is asked before the log is fenced, so that a server that is down costs no epoch; the fence is durable
+//! before the old session is ended, so that of two daemons one always goes on (L5).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+
+use crate::clock::sleep;
+use crate::codec::gap::{Gap, Reason};
+use crate::daemon::board::{Board, Phase};
+use crate::daemon::pipeline::{Ended, Observer, Pipeline, PipelineError};
+use crate::daemon::policy::{self, Verdict};
+use crate::log::{CutRule, Durable, LogEnv, Writer, fence};
+use crate::model::{Epoch, Lsn, Tick};
+use crate::source::postgres::context::PostgresContext;
+use crate::source::postgres::intake::Shapes;
+use crate::source::postgres::slot::{Held, Renewal};
+use crate::source::postgres::stream::{Known, Opened, PostgresSettings};
+use crate::source::{SourceError, SourceErrorKind};
+
+/// A new slot is made at most this often.
+const RENEW_EVERY: Duration = Duration::from_hours(1);
+/// `--until-caught-up` waits this long for a slot that another session holds.
+const BUSY_WITHIN: Duration = Duration::from_secs(10);
+/// It looks this often whether the slot is free.
+const BUSY_LOOK_EVERY: Duration = Duration::from_millis(200);
+/// A life that captured for this long was a good one: the next failure begins to count anew.
+const GOOD_LIFE: Duration = Duration::from_mins(1);
+
+/// How long to capture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// Until told to stop.
+    Stopped,
+    /// Until everything that is there now is durable.
+    CaughtUp,
+}
+
+/// How capture of a source ended.
+#[derive(Debug)]
+pub enum Outcome {
+    /// As it was asked.
+    Done,
+    /// Another writer has the log, or another session the slot.
+    Fenced(PipelineError),
+    /// Trying again would not help, or was not asked for.
+    Failed(PipelineError),
+}
+
+/// What a life asks the bases for.
+pub trait Bases: Send + Sync {
+    /// The tables and the cluster of the newest base, for comparison with the stream.
+    fn shapes(&self) -> (Shapes, Option<u64>);
+    /// A new one is wanted.
+    fn wanted(&self, gap: &Gap);
+}
+
+/// Captures one source.
+pub struct Capture {
+    /// The log's surroundings.
+    pub env: LogEnv,
+    /// How the source is captured.
+    pub settings: PostgresSettings,
+    /// When segments are cut.
+    pub rule: CutRule,
+    /// What is true now.
+    pub board: Arc<Board>,
+    /// Called for each durable segment, before it is acknowledged.
+    pub catalog: Arc<dyn Fn(&Durable) + Send + Sync>,
+    /// The bases of the source.
+    pub bases: Arc<dyn Bases>,
+    /// Set when the slot was given up before it filled the source's disk.
+    pub given_up: Arc<AtomicBool>,
+    /// Told when something became durable.
+    pub moved: Arc<Notify>,
+}
+
+/// What lives hand on to the next.
+#[derive(Debug, Default)]
+struct Inheritance {
+    epoch: Option<Epoch>,
+    renewed: Option<Tick>,
+    failures: u32,
+}
+
+impl Capture {
+    /// Captures until the end.
+    pub async fn run(self: Arc<Self>, until: Until, mut stop: watch::Receiver<bool>) -> Outcome {
+        let mut inheritance = Inheritance::default();
+        loop {
+            let begun = self.env.clock.tick();
+            let lived = Arc::clone(&self).live(until, &mut inheritance, stop.clone()).await;
+            if self.env.clock.tick().since(begun) > GOOD_LIFE {
+                inheritance.failures = 0;
+            }
+            let wait = match self.judge(until, lived, &mut inheritance) {
+                Ok(wait) => wait,
+                Err(outcome) => return outcome,
+            };
+            tokio::select! {
+                biased;
+                stopped = stop.wait_for(|stop| *stop) => { drop(stopped); return self.stopped() }
+                () = sleep(&*self.env.clock, wait) => {}
+            }
+        }
+    }
+
+    /// The wait before the next life, or the end.
+    fn judge(
+        &self,
+        until: Until,
+        lived: Result<Ended, PipelineError>,
+        inheritance: &mut Inheritance,
+    ) -> Result<Duration, Outcome> {
+        let error = match lived {
+            Ok(Ended::Stopped | Ended::Drained) => return Err(self.stopped()),
+            Ok(Ended::SessionOver) => {
+                self.update(Phase::Waiting, Some("The server ended the session".to_owned()));
+                inheritance.failures = inheritance.failures.saturating_add(1);
+                return Ok(policy::wait(Duration::from_secs(1), inheritance.failures - 1));
+            }
+            Err(error) => error,
+        };
+        let (verdict, sentence) = policy::verdict(&error);
+        metrics::counter!("holdfast_errors_total", "source" => self.name(), "kind" => sentence).increment(1);
+        self.update(Phase::Waiting, Some(sentence.to_owned()));
+        match (verdict, until) {
+            (Verdict::Fenced | Verdict::Busy, Until::CaughtUp) | (Verdict::Fenced, Until::Stopped) => {
+                Err(Outcome::Fenced(error))
+            }
+            (Verdict::GiveUp, _) => Err(Outcome::Failed(error)),
+            (Verdict::Again(wait), Until::CaughtUp) if inheritance.failures >= 3 || wait >= policy::WAIT_MAX => {
+                Err(Outcome::Failed(error))
+            }
+            (Verdict::Again(wait), _) => {
+                let wait = policy::wait(wait, inheritance.failures);
+                self.warn(&error, sentence, wait);
+                inheritance.failures = inheritance.failures.saturating_add(1);
+                Ok(wait)
+            }
+            (Verdict::Busy, Until::Stopped) => {
+                self.warn(&error, sentence, BUSY_WITHIN);
+                Ok(BUSY_WITHIN)
+            }
+        }
+    }
+
+    fn warn(&self, error: &PipelineError, sentence: &str, wait: Duration) {
+        let causes = crate::daemon::chain(error);
+        tracing::warn!(source = %self.settings.name, error = causes, "{sentence}; again in {wait:?}");
+    }
+
+    async fn live(
+        self: Arc<Self>,
+        until: Until,
+        inheritance: &mut Inheritance,
+        stop: watch::Receiver<bool>,
+    ) -> Result<Ended, PipelineError> {
+        self.update(Phase::Starting, None);
+        let mut opened = Opened::connect(&self.settings, &self.env.clock).await?;
+        if until == Until::CaughtUp {
+            self.wait_for_slot(&mut opened).await?;
+        }
+        let reign = fence::take(&self.env, &self.settings.name, inheritance.epoch).await?;
+        inheritance.epoch = Some(reign.epoch);
+        let (shapes, system_id) = self.bases.shapes();
+        let held = Held { durable: Lsn::from(reign.cursor.to), latest: reign.cursor.to_time };
+        let known =
+            Known { held, shapes, system_id, renewal: self.renewal(inheritance), drain: until == Until::CaughtUp };
+        let source = opened.stream(known).await?;
+        if source.has_new_slot() {
+            inheritance.renewed = Some(self.env.clock.tick());
+        }
+        let context = Box::new(PostgresContext::default());
+        let writer = Writer::new(&self.env, &self.settings.name, reign, self.rule, context);
+        self.board.update(&self.settings.name, |state| {
+            state.epoch = writer.epoch();
+            state.durable = held.durable;
+            state.phase = Phase::Capturing;
+        });
+        tracing::info!(source = %self.settings.name, epoch = writer.epoch().get(), from = %held.durable, "capturing");
+        let observer: Arc<dyn Observer> = Arc::<Self>::clone(&self);
+        Pipeline::new(writer, Box::new(source), Arc::clone(&self.env.clock), observer).run(stop).await
+    }
+
+    fn renewal(&self, inheritance: &Inheritance) -> Renewal {
+        let now = self.env.clock.tick();
+        if inheritance.renewed.is_some_and(|before| now.since(before) < RENEW_EVERY) {
+            return Renewal::Refused;
+        }
+        let given_up = self.given_up.swap(false, Ordering::Relaxed);
+        Renewal::Allowed(if given_up { Reason::SlotGivenUp } else { Reason::SlotLost })
+    }
+
+    async fn wait_for_slot(&self, opened: &mut Opened) -> Result<(), SourceError> {
+        let clock = &*self.env.clock;
+        let due = clock.tick().after(BUSY_WITHIN);
+        while let Some(pid) = opened.holder().await? {
+            if clock.tick() >= due {
+                let slot = crate::source::postgres::names::slot(&self.settings.name);
+                return Err(SourceErrorKind::SlotBusy { slot, pid }.when("waiting for the slot"));
+            }
+            sleep(clock, BUSY_LOOK_EVERY).await;
+        }
+        Ok(())
+    }
+
+    fn stopped(&self) -> Outcome {
+        self.update(Phase::Stopped, None);
+        Outcome::Done
+    }
+
+    fn update(&self, phase: Phase, trouble: Option<String>) {
+        self.board.update(&self.settings.name, |state| {
+            state.phase = phase;
+            state.trouble = trouble;
+        });
+    }
+
+    fn name(&self) -> String {
+        self.settings.name.to_string()
+    }
+}
+
+impl Observer for Capture {
+    fn durable(&self, durable: &Durable) {
+        (self.catalog)(durable);
+        let now = self.env.clock.tick();
+        let name = self.name();
+        self.board.update(&self.settings.name, |state| {
+            state.durable = Lsn::from(durable.entry.to);
+            state.durable_time = Some(durable.entry.to_time).filter(|time| *time > crate::model::Timestamp::MIN);
+            state.durable_tick = now;
+            state.slot = durable.entry.slot;
+            state.segments += 1;
+            state.bytes += durable.entry.bytes;
+        });
+        metrics::counter!("holdfast_segments_total", "source" => name.clone()).increment(1);
+        metrics::counter!("holdfast_segment_bytes_total", "source" => name.clone()).increment(durable.entry.bytes);
+        metrics::histogram!("holdfast_put_seconds", "source" => name).record(durable.put_took.as_secs_f64());
+        self.moved.notify_waiters();
+    }
+
+    fn base_wanted(&self, gap: &Gap) {
+        tracing::warn!(source = %self.settings.name, reason = gap.reason.name(), detail = gap.detail, "gap");
+        metrics::counter!("holdfast_gaps_total", "source" => self.name(), "reason" => gap.reason.name()).increment(1);
+        self.board.update(&self.settings.name, |state| state.gap = Some(gap.reason.name().to_owned()));
+        self.bases.wanted(gap);
+    }
+}

@@ -1,0 +1,105 @@
+//! A history found by checkpoints is the one found by listing, and what is missing is told from what was never there.
+
+use super::*;
+use crate::log::fixture::{Fixture, main_source, transaction, write_segment};
+use crate::model::limits::CHECKPOINT_EVERY_SLOTS;
+
+async fn load(fixture: &Fixture) -> History {
+    History::load(&fixture.env, &main_source()).await.unwrap()
+}
+
+fn slots(entries: &[Entry]) -> Vec<u64> {
+    entries.iter().map(|entry| entry.slot.get()).collect()
+}
+
+fn remove(fixture: &Fixture, slot: u64) {
+    fixture.store.tamper(&layout::segment(&main_source(), Slot::new(slot)), None);
+}
+
+#[tokio::test]
+async fn l4_a_missing_object_is_named_and_a_dying_writers_hole_is_not() {
+    let in_flight = IN_FLIGHT_PUTS_MAX as u64;
+    #[rustfmt::skip]
+    let cases = [
+        // last  gone             missing         beyond          why
+        (9,      vec![3],         vec![3],        vec![],         "in the middle"),
+        (9,      vec![3, 4],      vec![3, 4],     vec![],         "two in the middle"),
+        (9,      vec![1],         vec![1],        vec![],         "the very first"),
+        (9,      vec![9],         vec![],         vec![],         "the last: only a witness can tell"),
+        (9,      vec![7],         vec![],         vec![8, 9],     "in flight when its writer died"),
+        (9,      vec![10 - in_flight], vec![],    vec![7, 8, 9],  "as many in flight as there can be"),
+        (9,      vec![9 - in_flight], vec![5],    vec![],         "more than can have been in flight"),
+    ];
+    for (last, gone, missing, beyond, why) in cases {
+        let fixture = Fixture::new(31);
+        let mut writer = fixture.writer().await;
+        for number in 1..last {
+            write_segment(&mut writer, &transaction(number)).await;
+        }
+        for slot in &gone {
+            remove(&fixture, *slot);
+        }
+        let history = load(&fixture).await;
+        let found: Vec<_> = history.missing.iter().map(|slot| slot.get()).collect();
+        assert_eq!((found, slots(&history.beyond)), (missing, beyond), "{why}");
+    }
+}
+
+/// The object before the next fence was lost. A fence of ours in its place would have made void what a later writer
+/// had acknowledged.
+#[tokio::test]
+async fn l4_an_object_lost_in_front_of_a_fence_is_missing_however_near_the_end() {
+    let fixture = Fixture::new(32);
+    write_segment(&mut fixture.writer().await, &transaction(1)).await;
+    write_segment(&mut fixture.writer().await, &transaction(2)).await;
+    remove(&fixture, 2);
+    let history = load(&fixture).await;
+    assert_eq!((slots(&history.entries), history.missing.clone()), (vec![1, 3, 4], vec![Slot::new(2)]));
+    assert_eq!(history.hole(), Slot::new(5));
+    assert_eq!(history.entries[0].hash, None, "the fence continues the missing object, not the one before it");
+}
+
+#[tokio::test]
+async fn l7_a_history_found_by_checkpoints_is_the_one_found_by_listing() {
+    let fixture = Fixture::new(33);
+    let mut writer = fixture.writer().await;
+    let many = CHECKPOINT_EVERY_SLOTS * 2 + 20;
+    for number in 1..=many {
+        write_segment(&mut writer, &transaction(number)).await;
+    }
+    let by_checkpoints = load(&fixture).await;
+    assert_eq!(by_checkpoints.checkpoint, Some(Slot::new(CHECKPOINT_EVERY_SLOTS * 2)));
+    let plain = |history: &History| -> Vec<Entry> {
+        history.entries.iter().map(|entry| Entry { bytes: 0, hash: None, ..entry.clone() }).collect()
+    };
+    let newest = layout::checkpoint(&main_source(), Slot::new(CHECKPOINT_EVERY_SLOTS * 2));
+    let first = layout::checkpoint(&main_source(), Slot::new(CHECKPOINT_EVERY_SLOTS));
+    let body = fixture.env.store.get(&newest, Part::Whole).await.unwrap().bytes();
+    // A checkpoint is a cache: one that is damaged or in another's place costs time and nothing else.
+    #[rustfmt::skip]
+    let damages = [
+        (&newest, Some(body.slice(..body.len() - 1)),   Some(CHECKPOINT_EVERY_SLOTS),  "cut"),
+        (&first,  Some(body.clone()),                   None,                          "a newer one in an older one's place"),
+        (&first,  None,                                 None,                          "gone"),
+        (&newest, Some(body.clone()),                   None,                          "whole again, but the one before is gone"),
+        (&newest, None,                                 None,                          "all gone"),
+    ];
+    for (key, bytes, trusted, why) in damages {
+        fixture.store.tamper(key, bytes);
+        let history = load(&fixture).await;
+        assert_eq!((plain(&history), history.checkpoint), (plain(&by_checkpoints), trusted.map(Slot::new)), "{why}");
+    }
+}
+
+#[tokio::test]
+async fn l8_an_object_at_an_absurd_slot_is_foreign_and_not_a_million_missing_ones() {
+    use crate::codec::segment::Header;
+    let fixture = Fixture::with_a_log(34).await;
+    let bytes = fixture.object(2).await;
+    let (header, length) = Header::decode(&bytes).unwrap();
+    let slot = Slot::new(1 << 60);
+    let forged = [&Header { slot, ..header }.encode(), &bytes[length..]].concat();
+    fixture.store.tamper(&layout::segment(&main_source(), slot), Some(forged.into()));
+    let error = History::load(&fixture.env, &main_source()).await.unwrap_err();
+    assert!(matches!(error, LogError::Object(error) if error.key == layout::segment(&main_source(), slot)));
+}

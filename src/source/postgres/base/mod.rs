@@ -1,0 +1,214 @@
+//! A base: a full copy of a database at an exact position, taken while everything runs.
+//!
+//! ```text
+//!  temporary slot ──▶ consistent point C and a snapshot that holds every commit before C and none from there on
+//!        │
+//!        ├─▶ survey: tables, columns, identities, sequences           all in the one snapshot
+//!        ├─▶ pg_dump: pre-data, post-data; pg_dumpall: globals        piped, never on disk
+//!        └─▶ COPY by several workers, large tables in ranges of ctid
+//!                 └──▶ parts: packed, sealed, put ──▶ the manifest, last
+//! ```
+//! A base without a manifest is none; its parts are left-overs that [`sweep`] removes. `pg_dump` reads the newest catalog
+//! beside the snapshot, so a base during which the schema changed is thrown away and taken again.
+
+mod dump;
+mod error;
+mod parts;
+mod rows;
+mod survey;
+pub mod sweep;
+
+pub use error::BaseTakeError;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::timeout;
+use crate::codec::base::{Content, FORMAT, Manifest, Part, Server};
+use crate::connect::{ConnectTarget, Mode, Session, SlotLife, SlotSnapshot};
+use crate::entropy::draw;
+use crate::log::LogEnv;
+use crate::model::{BaseId, LogId, Lsn, SourceName};
+use crate::source::postgres::base::parts::{PartWriter, Parts};
+use crate::source::postgres::base::survey::Survey;
+use crate::source::postgres::names;
+
+/// How long the snapshot may take to be made: it waits for every writing transaction of the cluster.
+const SNAPSHOT_WITHIN: Duration = Duration::from_mins(1);
+/// How often a base is begun anew because the schema changed under it.
+const TRIES: u32 = 5;
+
+/// What a base is to be taken of.
+#[derive(Clone, Debug)]
+pub struct BaseOrder {
+    /// Which source.
+    pub source: SourceName,
+    /// Where it is.
+    pub target: ConnectTarget,
+    /// Connections that copy at once.
+    pub jobs: usize,
+    /// The log that goes on from it.
+    pub log: Option<LogId>,
+}
+
+/// Who watches a base being taken. Returns at once, always.
+pub trait BaseProgress: Send + Sync {
+    /// So many bytes of tables, by the server's estimate.
+    fn begins(&self, bytes: u64);
+    /// So many more bytes were read.
+    fn read(&self, bytes: u64);
+}
+
+/// Nobody watches.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoProgress;
+
+impl BaseProgress for NoProgress {
+    fn begins(&self, _bytes: u64) {}
+
+    fn read(&self, _bytes: u64) {}
+}
+
+/// Takes a base.
+pub async fn take(
+    env: &LogEnv,
+    order: &BaseOrder,
+    progress: &Arc<dyn BaseProgress>,
+) -> Result<Manifest, BaseTakeError> {
+    for _ in 0..TRIES {
+        match attempt(env, order, progress).await {
+            Err(BaseTakeError::SchemaChanged) => {
+                tracing::info!(source = %order.source, "the schema changed while the base was taken; again");
+            }
+            ended => return ended,
+        }
+    }
+    Err(BaseTakeError::SchemaChanged)
+}
+
+/// A snapshot that lives as long as its session, and where it stands.
+struct Held {
+    session: Session,
+    point: Lsn,
+    snapshot: String,
+    server: Server,
+}
+
+async fn attempt(env: &LogEnv, order: &BaseOrder, progress: &Arc<dyn BaseProgress>) -> Result<Manifest, BaseTakeError> {
+    let before = survey::fingerprint(&mut sql(env, order, &[]).await?).await?;
+    let held = hold_snapshot(env, order).await?;
+    let base = BaseId::from_bytes(draw(&*env.entropy));
+    let mut survey = Survey::take(&mut in_snapshot(env, order, &held.snapshot).await?).await?;
+    progress.begins(survey.bytes());
+    let parts = Arc::new(Parts::new(env, &order.source, base));
+    let taking = Taking { env, order, held: &held, parts: Arc::clone(&parts), progress: Arc::clone(progress) };
+    if let Err(error) = copy_all(&taking, &mut survey).await {
+        sweep::forget(env, &order.source, base).await;
+        return Err(error);
+    }
+    if survey::fingerprint(&mut sql(env, order, &[]).await?).await? != before {
+        sweep::forget(env, &order.source, base).await;
+        return Err(BaseTakeError::SchemaChanged);
+    }
+    let mut written = parts.written();
+    number_pieces(&mut written);
+    let manifest = Manifest {
+        format: FORMAT,
+        base,
+        log: order.log,
+        source: order.source.clone(),
+        point: held.point,
+        taken_at: survey.taken_at,
+        finished_at: env.clock.now(),
+        server: held.server.clone(),
+        database: survey.database,
+        parts: written,
+        tables: survey.tables.into_iter().map(|table| table.described).collect(),
+        sequences: survey.sequences,
+        extensions: survey.extensions,
+        warnings: survey.warnings,
+    };
+    parts::put_manifest(env, &order.source, &manifest).await?;
+    held.session.close().await;
+    Ok(manifest)
+}
+
+/// A base that is being taken.
+struct Taking<'a> {
+    env: &'a LogEnv,
+    order: &'a BaseOrder,
+    held: &'a Held,
+    parts: Arc<Parts>,
+    progress: Arc<dyn BaseProgress>,
+}
+
+async fn copy_all(taking: &Taking<'_>, survey: &mut Survey) -> Result<(), BaseTakeError> {
+    let Taking { env, order, held, parts, .. } = taking;
+    let tools = dump::Tools::find(held.server.version).await?;
+    for (content, arguments) in dump::sections(&held.snapshot) {
+        let mut writer = PartWriter::new(env, parts, content);
+        tools.dump(&order.target, &arguments, &mut writer).await?;
+        writer.finish().await?;
+    }
+    let mut writer = PartWriter::new(env, parts, Content::Globals);
+    if let Some(warning) = tools.globals(&order.target, &mut writer).await? {
+        survey.warnings.push(warning);
+    }
+    writer.finish().await?;
+    rows::copy(taking, survey).await
+}
+
+/// Pieces of a table are numbered in the order of the parts.
+fn number_pieces(parts: &mut [Part]) {
+    let mut last = std::collections::BTreeMap::<u32, u32>::new();
+    parts.sort_by_key(|part| part.number);
+    for part in parts {
+        if let Content::Rows { table, piece } = &mut part.content {
+            let last = last.entry(*table).or_default();
+            *last += 1;
+            *piece = *last;
+        }
+    }
+}
+
+async fn hold_snapshot(env: &LogEnv, order: &BaseOrder) -> Result<Held, BaseTakeError> {
+    let mut session = Session::connect(&order.target, Mode::Replication, &*env.clock, &[]).await?;
+    let identity = session.identify_system().await?;
+    let slot = names::base_slot(&order.source, session.pid());
+    let making = session.create_slot(&slot, SlotLife::Temporary, SlotSnapshot::Export);
+    let made = timeout(&*env.clock, SNAPSHOT_WITHIN, making).await;
+    let Ok(made) = made else { return Err(blocked(env, order).await?) };
+    let made = made?;
+    let snapshot = made.snapshot.ok_or(BaseTakeError::NoSnapshot)?;
+    let server = Server {
+        version: session.version_num(),
+        system_id: identity.system_id,
+        timeline: identity.timeline,
+        pg_dump: dump::Tools::find(session.version_num()).await?.version().to_owned(),
+    };
+    Ok(Held { session, point: made.consistent_point, snapshot, server })
+}
+
+/// Who keeps the snapshot from being made.
+async fn blocked(env: &LogEnv, order: &BaseOrder) -> Result<BaseTakeError, BaseTakeError> {
+    let mut session = sql(env, order, &[]).await?;
+    let row = session.one_row(survey::OLDEST_WRITER).await?;
+    Ok(BaseTakeError::Blocked {
+        waited: SNAPSHOT_WITHIN,
+        by: row.get(0).unwrap_or("an unknown transaction").to_owned(),
+    })
+}
+
+async fn sql(env: &LogEnv, order: &BaseOrder, options: &[(&str, &str)]) -> Result<Session, BaseTakeError> {
+    Ok(Session::connect(&order.target, Mode::Sql, &*env.clock, options).await?)
+}
+
+/// A session that sees exactly what the snapshot holds. Policies must not hide rows from it: it fails instead.
+async fn in_snapshot(env: &LogEnv, order: &BaseOrder, snapshot: &str) -> Result<Session, BaseTakeError> {
+    let options = [("row_security", "off"), ("statement_timeout", "0"), ("idle_in_transaction_session_timeout", "0")];
+    let mut session = sql(env, order, &options).await?;
+    let snapshot = crate::connect::quote_literal(snapshot);
+    let begin = format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {snapshot}");
+    session.execute_batch(&begin).await?;
+    Ok(session)
+}

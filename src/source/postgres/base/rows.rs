@@ -1,0 +1,131 @@
+//! Copies all tables by several workers that share one snapshot: largest first, large tables in ranges of ctid.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::task::JoinSet;
+
+use crate::codec::base::Content;
+use crate::codec::rowsum::{RowSplitter, RowSum};
+use crate::connect::Session;
+use crate::log::LogEnv;
+use crate::source::postgres::base::error::BaseTakeError;
+use crate::source::postgres::base::parts::{PartWriter, Parts};
+use crate::source::postgres::base::survey::{Survey, SurveyedTable};
+use crate::source::postgres::base::{BaseProgress, Taking, in_snapshot};
+
+/// A table larger than this is copied in ranges of this size.
+const RANGE_BYTES: u64 = 64 * 1024 * 1024;
+/// PostgreSQL's page (`BLCKSZ`), unless the server was built otherwise; ranges only need to be of about equal size.
+const PAGE_BYTES: u64 = 8192;
+
+/// A stretch of one table.
+#[derive(Clone, Debug)]
+struct Stretch {
+    table: usize,
+    sql: String,
+    bytes: u64,
+}
+
+/// What a worker found in one stretch.
+struct Copied {
+    table: usize,
+    sum: RowSum,
+    bytes: u64,
+}
+
+/// Copies every table of the survey, and writes rows, sums and sizes into it.
+pub(crate) async fn copy(taking: &Taking<'_>, survey: &mut Survey) -> Result<(), BaseTakeError> {
+    let queue = Arc::new(Mutex::new(stretches(survey)));
+    let mut workers = JoinSet::new();
+    for _ in 0..taking.order.jobs.max(1) {
+        let session = in_snapshot(taking.env, taking.order, &taking.held.snapshot).await?;
+        let worker = Worker {
+            env: taking.env.clone(),
+            parts: Arc::clone(&taking.parts),
+            progress: Arc::clone(&taking.progress),
+            queue: Arc::clone(&queue),
+            session,
+        };
+        workers.spawn(worker.run());
+    }
+    while let Some(done) = workers.join_next().await {
+        for copied in done.map_err(|_| BaseTakeError::Worker)?? {
+            if let Some(table) = survey.tables.get_mut(copied.table) {
+                table.described.sum.merge(copied.sum);
+                table.described.bytes += copied.bytes;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn stretches(survey: &Survey) -> VecDeque<Stretch> {
+    let mut all: Vec<_> = survey.tables.iter().enumerate().flat_map(|(index, table)| of_table(index, table)).collect();
+    all.sort_by_key(|stretch| std::cmp::Reverse(stretch.bytes));
+    all.into()
+}
+
+fn of_table(index: usize, table: &SurveyedTable) -> Vec<Stretch> {
+    let ranges = table.bytes.div_ceil(RANGE_BYTES);
+    if ranges <= 1 {
+        return vec![Stretch { table: index, sql: table.copy_whole(), bytes: table.bytes }];
+    }
+    let pages = RANGE_BYTES / PAGE_BYTES;
+    let range = |number: u64| {
+        let from = number * pages;
+        let to = (number + 1 < ranges).then(|| from + pages);
+        Stretch { table: index, sql: table.copy_range(from, to), bytes: RANGE_BYTES }
+    };
+    (0..ranges).map(range).collect()
+}
+
+struct Worker {
+    env: LogEnv,
+    parts: Arc<Parts>,
+    progress: Arc<dyn BaseProgress>,
+    queue: Arc<Mutex<VecDeque<Stretch>>>,
+    session: Session,
+}
+
+impl Worker {
+    async fn run(mut self) -> Result<Vec<Copied>, BaseTakeError> {
+        let mut copied = Vec::new();
+        while let Some(stretch) = self.take() {
+            copied.push(self.copy(&stretch).await?);
+        }
+        self.session.close().await;
+        Ok(copied)
+    }
+
+    fn take(&self) -> Option<Stretch> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    }
+
+    async fn copy(&mut self, stretch: &Stretch) -> Result<Copied, BaseTakeError> {
+        let table =
+            u32::try_from(stretch.table).map_err(|_| BaseTakeError::Catalog { what: "a sane number of tables" })?;
+        let mut writer = PartWriter::new(&self.env, &self.parts, Content::Rows { table, piece: 0 });
+        let mut sum = RowSplitter::default();
+        let mut bytes = 0;
+        let mut rows = self.session.copy_out(&stretch.sql).await?;
+        let mut batch = Vec::new();
+        loop {
+            rows.next_batch(&mut batch).await?;
+            if batch.is_empty() {
+                break;
+            }
+            let mut read = 0;
+            for chunk in batch.drain(..) {
+                sum.push(&chunk.bytes);
+                read += u64::try_from(chunk.bytes.len()).unwrap_or(0);
+                writer.push(&chunk.bytes, chunk.ends_message).await?;
+            }
+            bytes += read;
+            self.progress.read(read);
+        }
+        writer.finish().await?;
+        let sum = sum.finish().map_err(|source| BaseTakeError::Cut { table: stretch.table.to_string(), source })?;
+        Ok(Copied { table: stretch.table, sum, bytes })
+    }
+}

@@ -18,6 +18,7 @@ mod rows;
 mod survey;
 pub mod sweep;
 
+pub(crate) use dump::Tools;
 pub use error::BaseTakeError;
 
 use std::sync::Arc;

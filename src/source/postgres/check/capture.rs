@@ -114,8 +114,19 @@ pub(super) async fn triggers(session: &mut Session, plan: &CheckPlan) -> Result<
         let what = format!("there should be three that fire always, there is: {}", there.join(", "));
         return Ok(vec![Finding::failure(name, what, INIT)]);
     }
-    let sql = format!("select obj_description(to_regnamespace('{}'), 'pg_namespace')", names::SCHEMA);
+    let sql = format!(
+        "select obj_description(to_regnamespace('{0}'), 'pg_namespace'), string_agg(distinct rolname, ', ')
+         from pg_proc p join pg_roles r on r.oid = p.proowner
+         where p.pronamespace = to_regnamespace('{0}') and not r.rolsuper",
+        names::SCHEMA
+    );
     let mark = session.one_row(&sql).await?;
+    if let Some(owner) = mark.get(1) {
+        // They run as their owner, inside every DDL command of everybody.
+        let what = format!("their functions belong to {owner}, who is no superuser any more: DDL fails");
+        let remedy = format!("run ALTER ROLE {owner} SUPERUSER, or REASSIGN OWNED in schema {}", names::SCHEMA);
+        return Ok(vec![Finding::failure(name, what, remedy)]);
+    }
     Ok(vec![if mark.get(0) == Some(fingerprint(plan.identity).as_str()) {
         Finding::ok(name, "they fire always")
     } else {

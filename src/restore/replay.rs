@@ -63,9 +63,9 @@ pub async fn run(
     if reached < plan.stop.position {
         return Err(RestoreError::Short { reached: Lsn::from(reached), planned: Lsn::from(plan.stop.position) });
     }
-    let (session, applied) = applier.finish().await?;
+    let (session, done) = applier.finish().await?;
     session.close().await;
-    Ok(applied)
+    Ok(done)
 }
 
 struct Replay<'a> {

@@ -18,7 +18,7 @@ use crate::daemon::board::{Board, Phase};
 use crate::daemon::metrics as words;
 use crate::daemon::pipeline::{Ended, Observer, Pipeline, PipelineError};
 use crate::daemon::policy::{self, Verdict};
-use crate::log::{CutRule, Durable, LogEnv, Writer, fence};
+use crate::log::{CutRule, Durable, LogEnv, LogError, Writer, fence};
 use crate::model::{Epoch, Lsn, Tick};
 use crate::source::postgres::context::PostgresContext;
 use crate::source::postgres::intake::Shapes;
@@ -174,7 +174,12 @@ impl Capture {
         if until == Until::CaughtUp {
             self.wait_for_slot(&mut opened).await?;
         }
-        let reign = fence::take(&self.env, &self.settings.name, inheritance.epoch).await?;
+        let taken = fence::take(&self.env, &self.settings.name, inheritance.epoch).await;
+        if let Err(LogError::FenceUndecided { epoch, .. }) = &taken {
+            // It may be ours: the next life must not take it for a rival's.
+            inheritance.epoch = Some(*epoch);
+        }
+        let reign = taken?;
         inheritance.epoch = Some(reign.epoch);
         let (shapes, system_id) = self.bases.shapes();
         let held = Held { durable: Lsn::from(reign.cursor.to), latest: reign.cursor.to_time };

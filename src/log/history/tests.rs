@@ -38,8 +38,8 @@ async fn l4_a_missing_object_is_named_and_a_dying_writers_hole_is_not() {
         for number in 1..last {
             write_segment(&mut writer, &transaction(number)).await;
         }
-        for slot in &gone {
-            remove(&fixture, *slot);
+        for slot in gone {
+            remove(&fixture, slot);
         }
         let history = load(&fixture).await;
         let found: Vec<_> = history.missing.iter().map(|slot| slot.get()).collect();

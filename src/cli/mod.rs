@@ -1,15 +1,20 @@
 //! The command line: one verb, one file, and one match from verb to function.
 
 pub mod args;
+pub mod ask;
 pub mod backup;
+pub mod catalog;
 pub mod exit;
 pub mod failure;
 pub mod init;
 pub mod keys;
+pub mod mark;
 pub mod out;
 pub mod progress;
 pub mod run;
 pub mod scene;
+pub mod status;
+pub mod verify;
 
 use std::ffi::OsString;
 
@@ -54,14 +59,13 @@ async fn dispatch(args: &Args) -> Result<Exit, Failure> {
         Verb::Run(run) => run::run(&scene, run).await,
         Verb::Backup(backup) => backup::run(&scene, backup).await,
         Verb::Init(init) => init::run(&scene, init).await,
-        Verb::Check(_)
-        | Verb::List(_)
-        | Verb::Find(_)
-        | Verb::Restore(_)
-        | Verb::Verify(_)
-        | Verb::Status
-        | Verb::Mark(_)
-        | Verb::Catalog(_) => Err(Failure::text(Exit::Failed, "not built yet")),
+        Verb::Verify(verify) => verify::run(&scene, verify).await,
+        Verb::Status => status::run(&scene).await,
+        Verb::Mark(mark) => mark::run(&scene, mark).await,
+        Verb::Catalog(verb) => catalog::run(&scene, *verb).await,
+        Verb::Check(_) | Verb::List(_) | Verb::Find(_) | Verb::Restore(_) => {
+            Err(Failure::text(Exit::Failed, "not built yet"))
+        }
     }
 }
 

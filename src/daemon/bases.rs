@@ -139,9 +139,10 @@ impl BaseKeeper {
         if wants.demanded {
             return Some(Duration::ZERO);
         }
-        let gap = wants.latest.zip(wants.first).map(|(latest, first)| {
-            latest.after(self.rule.quiet).min(first.after(self.rule.wait_max)).since(now)
-        });
+        let gap = wants
+            .latest
+            .zip(wants.first)
+            .map(|(latest, first)| latest.after(self.rule.quiet).min(first.after(self.rule.wait_max)).since(now));
         let scheduled = self.rule.every.map(|every| match self.newest() {
             None => Duration::ZERO,
             Some(newest) => every.saturating_sub(self.env.clock.now().since(newest.taken_at)),
@@ -217,7 +218,8 @@ impl BaseKeeper {
 impl Bases for BaseKeeper {
     fn shapes(&self) -> (Shapes, Option<u64>) {
         let Some(newest) = self.newest() else { return (None, None) };
-        let shapes: BTreeMap<u32, Relation> = newest.tables.iter().map(|table| (table.relid, relation(table))).collect();
+        let shapes: BTreeMap<u32, Relation> =
+            newest.tables.iter().map(|table| (table.relid, relation(table))).collect();
         (Some(shapes), Some(newest.server.system_id))
     }
 

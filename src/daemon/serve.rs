@@ -9,14 +9,14 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 use crate::clock::Clock;
-use crate::codec::gap::Gap;
 use crate::config::{Config, NeedError, SourceSettings};
 use crate::daemon::assemble::{self, AssembleError};
+use crate::daemon::bases::{BaseKeeper, BaseRule};
 use crate::daemon::board::Board;
-use crate::daemon::supervise::{Bases, Capture, Outcome, Until};
+use crate::daemon::supervise::{Capture, Outcome, Until};
 use crate::entropy::Entropy;
 use crate::log::LogEnv;
-use crate::source::postgres::intake::Shapes;
+use crate::source::postgres::base::BaseOrder;
 
 /// The daemon cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -64,35 +64,43 @@ impl Platform {
     /// Captures every source until the end; gives how each ended.
     pub async fn serve(&self, until: Until, stop: watch::Receiver<bool>) -> Result<Vec<Outcome>, ServeError> {
         let mut captures = JoinSet::new();
+        let mut beside = JoinSet::new();
         for source in &self.config.sources {
-            let capture = Arc::new(self.capture(source)?);
+            let bases = Arc::new(self.bases(source).await?);
+            let capture = Arc::new(self.capture(source, &bases)?);
             captures.spawn(capture.run(until, stop.clone()));
+            if until == Until::Stopped {
+                beside.spawn(bases.run());
+            }
         }
+        // What runs beside capture ends with it: a base that is cut off is none.
         Ok(captures.join_all().await)
     }
 
-    fn capture(&self, source: &SourceSettings) -> Result<Capture, ServeError> {
+    async fn bases(&self, source: &SourceSettings) -> Result<BaseKeeper, ServeError> {
+        let (config, env) = (&self.config, &self.env);
+        let target = assemble::target(source)?;
+        let order = BaseOrder { source: source.name.clone(), target, jobs: config.base.jobs, log: None };
+        let rule = BaseRule {
+            every: config.base.every,
+            quiet: config.schema_image.quiet,
+            wait_max: config.schema_image.max_wait,
+        };
+        Ok(BaseKeeper::open(env, order, rule, &self.board).await)
+    }
+
+    fn capture(&self, source: &SourceSettings, bases: &Arc<BaseKeeper>) -> Result<Capture, ServeError> {
         Ok(Capture {
             env: self.env.clone(),
             settings: assemble::capture_settings(source)?,
             rule: assemble::cut_rule(&self.config),
             board: Arc::clone(&self.board),
             catalog: Arc::new(|_durable| {}),
-            bases: Arc::new(NoBases),
+            bases: Arc::<BaseKeeper>::clone(bases),
             given_up: Arc::new(AtomicBool::new(false)),
             moved: Arc::new(Notify::new()),
         })
     }
-}
-
-struct NoBases;
-
-impl Bases for NoBases {
-    fn shapes(&self) -> (Shapes, Option<u64>) {
-        (None, None)
-    }
-
-    fn wanted(&self, _gap: &Gap) {}
 }
 
 /// Takes the state folder for this process; the lock goes with the process, however it ends.

@@ -16,7 +16,7 @@ use crate::codec::pgoutput::{Relation, RelationColumn, ReplicaIdentity};
 use crate::daemon::board::Board;
 use crate::daemon::supervise::Bases;
 use crate::log::LogEnv;
-use crate::model::{Tick, Timestamp};
+use crate::model::Tick;
 use crate::restore::bases;
 use crate::source::postgres::base::{self, BaseOrder, BaseProgress, NoProgress};
 use crate::source::postgres::intake::Shapes;
@@ -209,9 +209,9 @@ impl BaseKeeper {
         done.ok().and_then(|state| state.last.clone()).unwrap_or_else(|| Err("the daemon is stopping".to_owned()))
     }
 
-    /// When the snapshot of the newest base was taken.
-    pub fn newest_time(&self) -> Option<Timestamp> {
-        self.newest().map(|manifest| manifest.taken_at)
+    /// Whose bases.
+    pub fn source(&self) -> &str {
+        self.order.source.as_str()
     }
 }
 

@@ -4,6 +4,7 @@ pub mod args;
 pub mod ask;
 pub mod backup;
 pub mod catalog;
+pub mod check;
 pub mod exit;
 pub mod failure;
 pub mod init;
@@ -11,6 +12,7 @@ pub mod keys;
 pub mod mark;
 pub mod out;
 pub mod progress;
+pub mod restore;
 pub mod run;
 pub mod scene;
 pub mod status;
@@ -63,9 +65,9 @@ async fn dispatch(args: &Args) -> Result<Exit, Failure> {
         Verb::Status => status::run(&scene).await,
         Verb::Mark(mark) => mark::run(&scene, mark).await,
         Verb::Catalog(verb) => catalog::run(&scene, *verb).await,
-        Verb::Check(_) | Verb::List(_) | Verb::Find(_) | Verb::Restore(_) => {
-            Err(Failure::text(Exit::Failed, "not built yet"))
-        }
+        Verb::Check(check) => check::run(&scene, check).await,
+        Verb::Restore(restore) => Box::pin(restore::run(&scene, restore)).await,
+        Verb::List(_) | Verb::Find(_) => Err(Failure::text(Exit::Failed, "not built yet")),
     }
 }
 

@@ -8,6 +8,7 @@
 //! ```
 
 pub mod assemble;
+pub mod bases;
 pub mod board;
 pub mod control;
 pub mod guard;

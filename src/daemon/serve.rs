@@ -11,9 +11,9 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 use crate::clock::{Clock, sleep};
-use crate::codec::gap::Gap;
 use crate::config::{Config, NeedError, SourceSettings};
 use crate::daemon::assemble::{self, AssembleError};
+use crate::daemon::bases::{BaseKeeper, BaseRule};
 use crate::daemon::board::Board;
 use crate::daemon::control::{Control, ControlError, Handlers, Refused};
 use crate::daemon::guard::Guard;
@@ -21,10 +21,10 @@ use crate::daemon::http::{Http, HttpError, Showing};
 use crate::daemon::keeper::{self, Keeper};
 use crate::daemon::notify;
 use crate::daemon::status::Sight;
-use crate::daemon::supervise::{Bases, Capture, Outcome, Until};
+use crate::daemon::supervise::{Capture, Outcome, Until};
 use crate::entropy::Entropy;
 use crate::log::LogEnv;
-use crate::source::postgres::intake::Shapes;
+use crate::source::postgres::base::BaseOrder;
 use crate::source::postgres::names::slot as slot_name;
 
 /// The daemon cannot start.
@@ -86,16 +86,19 @@ impl Platform {
         let names = self.config.sources.iter().map(|source| source.name.clone()).collect();
         let place = assemble::catalog_place(&self.state_dir, &self.env.clock);
         let (keeper, keeping) = Keeper::new(&self.env, names, Arc::new(place));
-        let mut kept = JoinSet::new();
-        let mut beside = JoinSet::new();
-        if until == Until::Stopped {
-            self.surface(&keeper, &mut beside, &stop).await?;
-        }
-        let mut captures = JoinSet::new();
+        let (mut kept, mut beside, mut captures) = (JoinSet::new(), JoinSet::new(), JoinSet::new());
+        let mut all_bases = Vec::new();
         for source in &self.config.sources {
-            let capture = Arc::new(self.capture(source, &keeper)?);
+            all_bases.push(Arc::new(self.bases(source).await?));
+        }
+        if until == Until::Stopped {
+            self.surface(&keeper, &all_bases, &mut beside, &stop).await?;
+        }
+        for (source, bases) in self.config.sources.iter().zip(all_bases) {
+            let capture = Arc::new(self.capture(source, &keeper, &bases)?);
             if until == Until::Stopped {
                 beside.spawn(self.guard(source, &capture)?.run());
+                beside.spawn(bases.run());
             }
             captures.spawn(capture.run(until, stop.clone()));
         }
@@ -112,6 +115,7 @@ impl Platform {
     async fn surface(
         &self,
         keeper: &Keeper,
+        bases: &[Arc<BaseKeeper>],
         beside: &mut JoinSet<()>,
         stop: &watch::Receiver<bool>,
     ) -> Result<(), ServeError> {
@@ -122,7 +126,7 @@ impl Platform {
             beside.spawn(upkeep(http.metrics(), Arc::clone(clock)));
             beside.spawn(http.serve(showing.clone(), stop.clone()));
         }
-        let handlers = Arc::new(handlers(&showing, keeper));
+        let handlers = Arc::new(handlers(&showing, keeper, bases));
         beside.spawn(Control::bind(&self.state_dir)?.serve(handlers, Arc::clone(clock)));
         beside.spawn(notify::run(Arc::clone(&self.board), self.config.sources.len(), Arc::clone(clock)));
         let mut stop = stop.clone();
@@ -155,7 +159,24 @@ impl Platform {
         })
     }
 
-    fn capture(&self, source: &SourceSettings, keeper: &Keeper) -> Result<Capture, ServeError> {
+    async fn bases(&self, source: &SourceSettings) -> Result<BaseKeeper, ServeError> {
+        let (config, env) = (&self.config, &self.env);
+        let target = assemble::target(source)?;
+        let order = BaseOrder { source: source.name.clone(), target, jobs: config.base.jobs, log: None };
+        let rule = BaseRule {
+            every: config.base.every,
+            quiet: config.schema_image.quiet,
+            wait_max: config.schema_image.max_wait,
+        };
+        Ok(BaseKeeper::open(env, order, rule, &self.board).await)
+    }
+
+    fn capture(
+        &self,
+        source: &SourceSettings,
+        keeper: &Keeper,
+        bases: &Arc<BaseKeeper>,
+    ) -> Result<Capture, ServeError> {
         let (keeper, name) = (keeper.clone(), source.name.clone());
         Ok(Capture {
             env: self.env.clone(),
@@ -163,7 +184,7 @@ impl Platform {
             rule: assemble::cut_rule(&self.config),
             board: Arc::clone(&self.board),
             catalog: Arc::new(move |durable| keeper.note(&name, &durable.entry)),
-            bases: Arc::new(NoBases),
+            bases: Arc::<BaseKeeper>::clone(bases),
             given_up: Arc::new(AtomicBool::new(false)),
             moved: Arc::new(Notify::new()),
         })
@@ -171,8 +192,8 @@ impl Platform {
 }
 
 /// What verbs may ask of the daemon.
-fn handlers(showing: &Showing, keeper: &Keeper) -> Handlers {
-    let (showing, keeper) = (showing.clone(), keeper.clone());
+fn handlers(showing: &Showing, keeper: &Keeper, bases: &[Arc<BaseKeeper>]) -> Handlers {
+    let (showing, keeper, bases) = (showing.clone(), keeper.clone(), bases.to_vec());
     let status = move |_| {
         let showing = showing.clone();
         async move { Ok(showing.status()) }
@@ -187,7 +208,20 @@ fn handlers(showing: &Showing, keeper: &Keeper) -> Handlers {
             }
         }
     };
-    Handlers::default().on("status", status).on("catalog_rebuild", rebuild)
+    let backup = move |request: serde_json::Value| {
+        let source = request.get("source").and_then(serde_json::Value::as_str).map(str::to_owned);
+        let wanted = bases.iter().filter(|keeper| source.as_deref().is_none_or(|name| keeper.source() == name));
+        let wanted: Vec<_> = wanted.cloned().collect();
+        async move {
+            let mut taken = Vec::new();
+            for keeper in wanted {
+                let base = keeper.demand().await.map_err(|sentence| Refused { sentence, exit: 1 })?;
+                taken.push(serde_json::json!({ "source": keeper.source(), "base": base.base.to_string() }));
+            }
+            Ok(serde_json::json!({ "taken": taken }))
+        }
+    };
+    Handlers::default().on("status", status).on("catalog_rebuild", rebuild).on("backup", backup)
 }
 
 /// Samples of histograms are counted now and then, or they would pile up until somebody asks (L8).
@@ -196,16 +230,6 @@ async fn upkeep(metrics: PrometheusHandle, clock: Arc<dyn Clock>) {
         sleep(&*clock, UPKEEP_EVERY).await;
         metrics.run_upkeep();
     }
-}
-
-struct NoBases;
-
-impl Bases for NoBases {
-    fn shapes(&self) -> (Shapes, Option<u64>) {
-        (None, None)
-    }
-
-    fn wanted(&self, _gap: &Gap) {}
 }
 
 /// Takes the state folder for this process; the lock goes with the process, however it ends.

@@ -7,7 +7,7 @@ use futures::StreamExt;
 use futures::stream;
 
 use crate::codec::base::{Manifest, Part};
-use crate::log::scrub::{self, Depth, Finding, ScrubReport, Verdict};
+use crate::log::scrub::{self, Depth, Finding, Outcome, ScrubReport, Verdict};
 use crate::log::{History, LogEnv};
 use crate::model::{BaseId, ObjectKey, Slot, SourceName, Timestamp};
 use crate::restore::bases;
@@ -65,7 +65,12 @@ pub async fn source(env: &LogEnv, source: &SourceName, order: Order, progress: P
                     progress(objects + report.objects_checked, bytes + report.bytes_checked);
                 };
                 match one_base(env, source, order, (base, &keys), &mut watch).await {
-                    Some(report) => verified.bases.push((base, report)),
+                    Some(mut report) => {
+                        if verified.log.outcome() == Outcome::CouldNotTell {
+                            believe_no_stranger(&mut report);
+                        }
+                        verified.bases.push((base, report));
+                    }
                     None => verified.unfinished += 1,
                 }
             }
@@ -91,6 +96,15 @@ async fn slot_since(env: &LogEnv, source: &SourceName, since: Timestamp) -> Opti
     let history = History::load(env, source).await.ok()?;
     let newer = history.entries.iter().find(|entry| entry.sealed_at >= since);
     newer.or(history.entries.last()).map(|entry| entry.slot)
+}
+
+/// Where nothing of the log opened it is the key at hand that is wrong: then nothing is known of the bases either.
+fn believe_no_stranger(report: &mut ScrubReport) {
+    let foreign = |(at, finding): (usize, &Finding)| (finding.verdict == Verdict::Foreign).then_some(at);
+    let foreign: Vec<_> = report.findings.iter().enumerate().filter_map(foreign).collect();
+    if !foreign.is_empty() {
+        report.could_not_tell(&foreign);
+    }
 }
 
 /// The names of every base's objects.

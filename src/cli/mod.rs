@@ -5,8 +5,10 @@ pub mod backup;
 pub mod check;
 pub mod exit;
 pub mod failure;
+pub mod find;
 pub mod init;
 pub mod keys;
+pub mod list;
 pub mod out;
 pub mod progress;
 pub mod restore;
@@ -57,8 +59,10 @@ async fn dispatch(args: &Args) -> Result<Exit, Failure> {
         Verb::Backup(backup) => backup::run(&scene, backup).await,
         Verb::Init(init) => init::run(&scene, init).await,
         Verb::Check(check) => check::run(&scene, check).await,
+        Verb::Find(find) => find::run(&scene, find).await,
+        Verb::List(list) => list::run(&scene, list).await,
         Verb::Restore(restore) => Box::pin(restore::run(&scene, restore)).await,
-        Verb::List(_) | Verb::Find(_) | Verb::Verify(_) | Verb::Status | Verb::Mark(_) | Verb::Catalog(_) => {
+        Verb::Verify(_) | Verb::Status | Verb::Mark(_) | Verb::Catalog(_) => {
             Err(Failure::text(Exit::Failed, "not built yet"))
         }
     }

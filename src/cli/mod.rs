@@ -7,8 +7,10 @@ pub mod catalog;
 pub mod check;
 pub mod exit;
 pub mod failure;
+pub mod find;
 pub mod init;
 pub mod keys;
+pub mod list;
 pub mod mark;
 pub mod out;
 pub mod progress;
@@ -66,8 +68,9 @@ async fn dispatch(args: &Args) -> Result<Exit, Failure> {
         Verb::Mark(mark) => mark::run(&scene, mark).await,
         Verb::Catalog(verb) => catalog::run(&scene, *verb).await,
         Verb::Check(check) => check::run(&scene, check).await,
+        Verb::Find(find) => find::run(&scene, find).await,
+        Verb::List(list) => list::run(&scene, list).await,
         Verb::Restore(restore) => Box::pin(restore::run(&scene, restore)).await,
-        Verb::List(_) | Verb::Find(_) => Err(Failure::text(Exit::Failed, "not built yet")),
     }
 }
 

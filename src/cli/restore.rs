@@ -95,7 +95,8 @@ async fn one(
     restored.map_err(failed)
 }
 
-fn failed(error: RestoreError) -> Failure {
+/// How a verb ends that could not read or restore.
+pub fn failed(error: RestoreError) -> Failure {
     let exit = match error.verdict() {
         Verdict::Failed => Exit::Failed,
         Verdict::NotRestorable => Exit::NotRestorable,

@@ -8,6 +8,7 @@ pub mod compare;
 pub mod cut;
 pub mod database;
 pub mod error;
+pub mod find;
 pub mod finish;
 pub mod load;
 pub mod plan;
@@ -18,6 +19,7 @@ pub mod scan;
 pub mod schema;
 pub mod survey;
 pub mod target;
+pub mod windows;
 
 pub use error::{NotRestorable, RestoreError, Verdict};
 pub use plan::{Cut, Facts, GapRule, Plan};

@@ -4,8 +4,8 @@
 //!  temporary slot ──▶ consistent point C and a snapshot that holds every commit before C and none from there on
 //!        │
 //!        ├─▶ survey: tables, columns, identities, sequences           all in the one snapshot
-//!        ├─▶ pg_dump: pre-data, post-data; pg_dumpall: globals        piped, never on disk
-//!        └─▶ COPY by several workers, large tables in ranges of ctid
+//!        ├─▶ COPY by several workers, large tables in ranges of ctid
+//!        └─▶ pg_dump: pre-data, post-data; pg_dumpall: globals        piped, never on disk
 //!                 └──▶ parts: packed, sealed, put ──▶ the manifest, last
 //! ```
 //! A base without a manifest is none; its parts are left-overs that [`sweep`] removes. `pg_dump` reads the newest catalog
@@ -149,9 +149,12 @@ struct Taking<'a> {
     progress: Arc<dyn BaseProgress>,
 }
 
+/// Rows first: what TRUNCATE takes away before it was copied is gone, and the base with it. The schema waits, since its
+/// change is noticed whenever it comes.
 async fn copy_all(taking: &Taking<'_>, survey: &mut Survey) -> Result<(), BaseTakeError> {
     let Taking { env, order, held, parts, .. } = taking;
     let tools = dump::Tools::find(held.server.version).await?;
+    rows::copy(taking, survey).await?;
     for (content, arguments) in dump::sections(&held.snapshot) {
         let mut writer = PartWriter::new(env, parts, content);
         tools.dump(&order.target, &arguments, &mut writer).await?;
@@ -161,8 +164,7 @@ async fn copy_all(taking: &Taking<'_>, survey: &mut Survey) -> Result<(), BaseTa
     if let Some(warning) = tools.globals(&order.target, &mut writer).await? {
         survey.warnings.push(warning);
     }
-    writer.finish().await?;
-    rows::copy(taking, survey).await
+    writer.finish().await
 }
 
 /// Pieces of a table are numbered in the order of the parts.

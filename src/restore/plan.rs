@@ -208,7 +208,23 @@ impl Facts {
             (None, Target::Latest) => true,
             (None, _) => point <= cut.position.max(cut.extent),
         };
-        holds_only_what_is_in && (cut.position <= point || self.continues(base))
+        holds_only_what_is_in && self.witnesses(base, asked, cut) && (cut.position <= point || self.continues(base))
+    }
+
+    /// Whether anything shows that the base and the log are not altogether later than the target: nobody knows what the
+    /// base holds from before the log's first commit.
+    fn witnesses(&self, base: &BaseFact, asked: &Target, cut: &Cut) -> bool {
+        let earlier = |entry: &Entry| match asked {
+            Target::Time(time) => entry.to_time > Timestamp::MIN && entry.to_time <= *time,
+            Target::Lsn(lsn) => entry.to > Position::ZERO && entry.to <= lsn.position(),
+            Target::Latest | Target::Xid(_) | Target::BeforeXid(_) | Target::Mark(_) => true,
+        };
+        let begins_earlier = match asked {
+            Target::Time(time) => base.taken_at <= *time,
+            Target::Lsn(lsn) => base.point <= *lsn,
+            Target::Latest | Target::Xid(_) | Target::BeforeXid(_) | Target::Mark(_) => true,
+        };
+        begins_earlier || cut.last.is_some() || self.entries.iter().any(earlier)
     }
 
     fn clear(&self, base: &BaseFact, cut: &Cut) -> bool {

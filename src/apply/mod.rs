@@ -1,1 +1,3 @@
-//! Applies captured transactions to a target, whole or not at all.
+//! Puts captured transactions into a server: each of them whole, or not at all.
+
+pub mod postgres;

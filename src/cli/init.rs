@@ -5,18 +5,67 @@ use serde_json::json;
 use crate::cli::args::InitArgs;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
+use crate::cli::out;
 use crate::cli::scene::Scene;
+use crate::config::{Identity, SourceSettings};
+use crate::connect::{Mode, Session};
 use crate::crypto::file::FileKey;
+use crate::daemon::assemble;
+use crate::source::postgres::init::{self, IdentityRule, InitPlan, InitReport, Run};
 use crate::store::FolderStore;
 
 /// Runs `init`.
 pub async fn run(scene: &Scene, args: &InitArgs) -> Result<Exit, Failure> {
     let mut done = Vec::new();
-    if !args.remove {
+    if args.remove {
+        let sentence = "init --remove takes slot, triggers and publication away, and capture ends";
+        out::confirm(args.yes || args.dry_run, sentence)?;
+    } else {
         store_and_key(scene, args, &mut done).await?;
     }
-    scene.out.answer(&json!({ "done": done }), &done.join("\n"));
+    let mut warnings = Vec::new();
+    for source in &scene.config.sources {
+        let report = on_source(scene, source, args).await?;
+        done.extend(report.done.iter().map(|what| format!("{}: {what}", source.name)));
+        done.extend(report.already.iter().map(|what| format!("{}: {what}: there already", source.name)));
+        warnings.extend(report.warnings.iter().map(|what| format!("{}: {what}", source.name)));
+    }
+    let would = if args.dry_run { "would be done; nothing was changed:\n" } else { "" };
+    let mut text = format!("{would}{}", done.join("\n"));
+    for warning in &warnings {
+        text.push_str("\nwarning: ");
+        text.push_str(warning);
+    }
+    scene.out.answer(&json!({ "done": done, "warnings": warnings, "dry_run": args.dry_run }), &text);
     Ok(Exit::Done)
+}
+
+async fn on_source(scene: &Scene, source: &SourceSettings, args: &InitArgs) -> Result<InitReport, Failure> {
+    let failed = |error| Failure::of(Exit::Failed, error);
+    let admin = assemble::admin_target(source)?;
+    let session = Session::connect(&admin, Mode::Sql, &*scene.clock, &[]).await;
+    let mut session = session.map_err(|error| Failure::of(Exit::Failed, error))?;
+    let run = if args.dry_run { Run::Dry } else { Run::Do };
+    if args.remove {
+        return init::remove(&mut session, &*scene.clock, &source.name, run).await.map_err(failed);
+    }
+    let role = assemble::target(source)?.user().to_owned();
+    let plan = InitPlan { source: source.name.clone(), identity: rule(source), role };
+    init::init(&mut session, &*scene.clock, &plan, run).await.map_err(failed)
+}
+
+/// What happens to tables without identity, as configured.
+pub const fn rule(source: &SourceSettings) -> IdentityRule {
+    match source.identity {
+        Identity::Full => IdentityRule::Full,
+        Identity::Leave => IdentityRule::Leave,
+    }
+}
+
+/// Does on a source what `check --fix` offers: all that `init` would do there.
+pub async fn prepare(scene: &Scene, source: &SourceSettings) -> Result<(), Failure> {
+    let args = InitArgs { remove: false, dry_run: false, yes: true };
+    on_source(scene, source, &args).await.map(drop)
 }
 
 /// The store, and a key for a store that holds nothing yet: never a new key beside a log that another one sealed.

@@ -5,6 +5,7 @@ use std::io::{IsTerminal, Write};
 use serde::Serialize;
 
 use crate::cli::args::{Args, Verb};
+use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::daemon::chain;
 
@@ -53,9 +54,34 @@ pub fn warn(text: &str) {
     let _gone = writeln!(stderr, "holdfast: warning: {text}");
 }
 
+/// Says how far long work is, where no bar can be drawn.
+pub fn note(text: &str) {
+    let mut stderr = std::io::stderr().lock();
+    let _gone = writeln!(stderr, "holdfast: {text}");
+}
+
 /// Whether somebody can be asked.
 pub fn is_interactive() -> bool {
     std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
+}
+
+/// Goes on only if a person agrees, here or by `--yes` on the command line. Without a terminal nobody can be asked.
+pub fn confirm(agreed: bool, sentence: &str) -> Result<(), Failure> {
+    if agreed {
+        return Ok(());
+    }
+    if !is_interactive() {
+        return Err(Failure::text(Exit::Usage, format!("{sentence}; without a terminal this needs --yes")));
+    }
+    let mut stderr = std::io::stderr().lock();
+    let asked = write!(stderr, "holdfast: {sentence}. Go on? [y/N] ").and_then(|()| stderr.flush());
+    let mut answer = String::new();
+    let answered = asked.and_then(|()| std::io::stdin().read_line(&mut answer));
+    if answered.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes") {
+        Ok(())
+    } else {
+        Err(Failure::text(Exit::Failed, "not agreed to; nothing was changed"))
+    }
 }
 
 /// Log lines go to standard error; the daemon says more than a verb that answers.

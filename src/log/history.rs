@@ -52,6 +52,29 @@ impl History {
         Ok(history)
     }
 
+    /// Finds the log of `source` from entries that were known before: they are trusted by the rule for checkpoints,
+    /// and only what is behind them is listed. If the log does not confirm them, everything is found as by
+    /// [`History::load`]. Which checkpoint is the newest is not asked: a writer needs that, and uses `load`.
+    pub async fn load_from(env: &LogEnv, source: &SourceName, mut known: Vec<Entry>) -> Result<Self, LogError> {
+        let mut history = Self::default();
+        let first = history.find_boundary(env, source).await?;
+        known.retain(|entry| entry.slot >= first);
+        // The last one's hash is what the log confirms; what stands behind it is listed again.
+        let proved = known.iter().rposition(|entry| !entry.void && entry.hash.is_some());
+        known.truncate(proved.map_or(0, |at| at + 1));
+        if !contiguous(first.before(), &known) {
+            return Self::load(env, source).await;
+        }
+        match history.confirmed(env, source, &known).await {
+            Ok(true) => {}
+            Err(error) if error.is_store_trouble() => return Err(error),
+            Ok(false) | Err(_) => return Self::load(env, source).await,
+        }
+        history.entries = known;
+        history.read_tail(env, source, first).await?;
+        Ok(history)
+    }
+
     /// The objects that count, in order.
     pub fn live(&self) -> impl DoubleEndedIterator<Item = &Entry> {
         self.entries.iter().filter(|entry| !entry.void)

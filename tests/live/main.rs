@@ -9,7 +9,11 @@
 #![expect(clippy::disallowed_methods, reason = "a test waits for real servers by the machine's clock")]
 
 mod auth;
+mod base;
+mod check;
 mod copy;
+mod identity;
+mod init;
 mod pipeline;
 mod program;
 mod replication;

@@ -121,3 +121,41 @@ async fn l8_an_object_at_an_absurd_slot_is_foreign_and_not_a_million_missing_one
     let error = History::load(&fixture.env, &main_source()).await.unwrap_err();
     assert!(matches!(error, LogError::Object(error) if error.key == layout::segment(&main_source(), slot)));
 }
+
+/// Whoever kept a list may have kept it while the log was emptied, cut or begun anew: it is believed only as far as the
+/// log itself confirms it.
+#[tokio::test]
+async fn l7_a_history_found_from_known_entries_is_the_one_found_by_listing() {
+    let fixture = Fixture::new(35);
+    let mut writer = fixture.writer().await;
+    for number in 1..=20 {
+        write_segment(&mut writer, &transaction(number)).await;
+    }
+    let plain = |history: &History| -> Vec<Entry> {
+        history.entries.iter().map(|entry| Entry { bytes: 0, hash: None, ..entry.clone() }).collect()
+    };
+    let whole = load(&fixture).await;
+    let stranger = load(&Fixture::with_a_log(36).await).await;
+    let holed: Vec<_> = whole.entries.iter().filter(|entry| entry.slot != Slot::new(4)).cloned().collect();
+    let forged: Vec<_> = whole.entries.iter().map(|entry| Entry { hash: Some([7; 32]), ..entry.clone() }).collect();
+    #[rustfmt::skip]
+    let cases = [
+        // known                           why
+        (vec![],                           "nothing known"),
+        (whole.entries.clone(),            "everything, the last one without its hash"),
+        (whole.entries[..9].to_vec(),      "some of it"),
+        (whole.entries[5..9].to_vec(),     "without its beginning"),
+        (holed,                            "with a hole"),
+        (forged,                           "with hashes that the log does not confirm"),
+        (stranger.entries.clone(),         "another log's"),
+    ];
+    for (known, why) in cases {
+        let found = History::load_from(&fixture.env, &main_source(), known).await.unwrap();
+        assert_eq!((plain(&found), found.log), (plain(&whole), whole.log), "{why}");
+    }
+    // The newest objects are lost: what was known of them is not believed.
+    (18..=21).for_each(|slot| remove(&fixture, slot));
+    let cut = load(&fixture).await;
+    let found = History::load_from(&fixture.env, &main_source(), whole.entries).await.unwrap();
+    assert_eq!(slots(&found.entries), slots(&cut.entries), "ahead of the store");
+}

@@ -7,10 +7,14 @@
 //! ```
 
 pub mod base;
+pub mod catalog;
+pub mod check;
 pub mod context;
 pub mod feedback;
 pub mod heartbeat;
+pub mod init;
 pub mod intake;
 pub mod names;
+mod patience;
 pub mod slot;
 pub mod stream;

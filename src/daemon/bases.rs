@@ -1,0 +1,248 @@
+//! Bases beside capture: on a schedule, behind a gap, and on demand; one at a time for each source.
+//!
+//! A gap ends only where a base begins, so one is taken as soon as the schema has been quiet for a while. A base that
+//! fails is tried again, later and later; capture goes on meanwhile (L9).
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+
+use crate::clock::sleep;
+use crate::codec::base::{Manifest, Table};
+use crate::codec::gap::Gap;
+use crate::codec::pgoutput::{Relation, RelationColumn, ReplicaIdentity};
+use crate::daemon::board::Board;
+use crate::daemon::supervise::Bases;
+use crate::log::LogEnv;
+use crate::model::Tick;
+use crate::restore::bases;
+use crate::source::postgres::base::{self, BaseOrder, BaseProgress, NoProgress};
+use crate::source::postgres::intake::Shapes;
+
+/// The wait after the first failure; it doubles with each more.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+/// The longest wait after a failure.
+const RETRY_AFTER_MAX: Duration = Duration::from_mins(10);
+
+/// When bases are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BaseRule {
+    /// Time from one to the next; `None` for none on a schedule.
+    pub every: Option<Duration>,
+    /// How long the schema must have been quiet after a gap.
+    pub quiet: Duration,
+    /// A gap waits no longer than this for quiet.
+    pub wait_max: Duration,
+}
+
+/// How the last base ended, for those who wait for one.
+#[derive(Clone, Debug, Default)]
+struct Ended {
+    number: u64,
+    last: Option<Result<Arc<Manifest>, String>>,
+}
+
+/// What is wanted, and since when.
+#[derive(Clone, Copy, Debug, Default)]
+struct Wants {
+    first: Option<Tick>,
+    latest: Option<Tick>,
+    demanded: bool,
+}
+
+/// Takes the bases of one source.
+pub struct BaseKeeper {
+    env: LogEnv,
+    order: BaseOrder,
+    rule: BaseRule,
+    board: Arc<Board>,
+    newest: Mutex<Option<Arc<Manifest>>>,
+    wants: Mutex<Wants>,
+    wake: Notify,
+    ended: watch::Sender<Ended>,
+}
+
+impl BaseKeeper {
+    /// Reads from the store which base is the newest.
+    pub async fn open(env: &LogEnv, order: BaseOrder, rule: BaseRule, board: &Arc<Board>) -> Self {
+        let newest = match bases::list(env, &order.source).await {
+            Ok(mut all) => all.pop().map(Arc::new),
+            Err(error) => {
+                // Capture does not need it; the schedule takes a new one, and `verify` names the damage.
+                tracing::warn!(source = %order.source, error = crate::daemon::chain(&error), "bases cannot be read");
+                None
+            }
+        };
+        let keeper = Self {
+            env: env.clone(),
+            order,
+            rule,
+            board: Arc::clone(board),
+            newest: Mutex::default(),
+            wants: Mutex::default(),
+            wake: Notify::new(),
+            ended: watch::channel(Ended::default()).0,
+        };
+        keeper.remember(newest);
+        keeper
+    }
+
+    fn remember(&self, manifest: Option<Arc<Manifest>>) {
+        let time = manifest.as_ref().map(|manifest| manifest.taken_at);
+        self.board.update(&self.order.source, |state| state.base_time = time);
+        *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = manifest;
+    }
+
+    fn newest(&self) -> Option<Arc<Manifest>> {
+        self.newest.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes bases when they are due, until it is dropped.
+    pub async fn run(self: Arc<Self>) {
+        let mut failures = 0;
+        loop {
+            self.wait_until_due().await;
+            if self.take_one().await {
+                failures = 0;
+                continue;
+            }
+            let wait = RETRY_AFTER.saturating_mul(1 << failures.min(7)).min(RETRY_AFTER_MAX);
+            failures += 1;
+            sleep(&*self.env.clock, wait).await;
+        }
+    }
+
+    async fn wait_until_due(&self) {
+        loop {
+            let woken = self.wake.notified();
+            let Some(wait) = self.due_in() else {
+                woken.await;
+                continue;
+            };
+            if wait.is_zero() {
+                return;
+            }
+            tokio::select! {
+                biased;
+                () = woken => {}
+                () = sleep(&*self.env.clock, wait) => {}
+            }
+        }
+    }
+
+    /// How long until a base is due; `None` if only a wish can make it so.
+    fn due_in(&self) -> Option<Duration> {
+        let wants = *self.wants.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.env.clock.tick();
+        if wants.demanded {
+            return Some(Duration::ZERO);
+        }
+        let gap = wants
+            .latest
+            .zip(wants.first)
+            .map(|(latest, first)| latest.after(self.rule.quiet).min(first.after(self.rule.wait_max)).since(now));
+        let scheduled = self.rule.every.map(|every| match self.newest() {
+            None => Duration::ZERO,
+            Some(newest) => every.saturating_sub(self.env.clock.now().since(newest.taken_at)),
+        });
+        gap.into_iter().chain(scheduled).min()
+    }
+
+    /// Whether it went well.
+    async fn take_one(&self) -> bool {
+        *self.wants.lock().unwrap_or_else(PoisonError::into_inner) = Wants::default();
+        self.board.update(&self.order.source, |state| state.base_running = true);
+        let begun = self.env.clock.tick();
+        let progress: Arc<dyn BaseProgress> = Arc::new(NoProgress);
+        let taken = base::take(&self.env, &self.order, &progress).await;
+        self.board.update(&self.order.source, |state| state.base_running = false);
+        let source = &self.order.source;
+        let ended = match taken {
+            Ok(manifest) => {
+                let took = self.env.clock.tick().since(begun);
+                tracing::info!(source = %source, base = %manifest.base, point = %manifest.point, ?took, "base taken");
+                let manifest = Arc::new(manifest);
+                self.remember(Some(Arc::clone(&manifest)));
+                self.gap_may_be_closed();
+                Ok(manifest)
+            }
+            Err(error) => {
+                let causes = crate::daemon::chain(&error);
+                tracing::warn!(source = %source, error = causes, "a base could not be taken; again later");
+                metrics::counter!("holdfast_base_failures_total", "source" => source.to_string()).increment(1);
+                self.still_wanted();
+                Err(causes)
+            }
+        };
+        let is_ok = ended.is_ok();
+        self.ended.send_modify(|state| *state = Ended { number: state.number + 1, last: Some(ended) });
+        is_ok
+    }
+
+    /// A gap that was told of while the base was taken may lie behind its snapshot, and wants another one.
+    fn gap_may_be_closed(&self) {
+        let wants = *self.wants.lock().unwrap_or_else(PoisonError::into_inner);
+        if wants.first.is_none() {
+            self.board.update(&self.order.source, |state| state.gap = None);
+        }
+    }
+
+    fn still_wanted(&self) {
+        let now = self.env.clock.tick();
+        let mut wants = self.wants.lock().unwrap_or_else(PoisonError::into_inner);
+        wants.first.get_or_insert(now);
+        wants.latest = Some(now);
+    }
+
+    /// Takes a base now, or joins the one under way; waits for it.
+    pub async fn demand(&self) -> Result<Arc<Manifest>, String> {
+        let mut ended = self.ended.subscribe();
+        let before = ended.borrow_and_update().number;
+        let running = self.board.of(&self.order.source).base_running;
+        if !running {
+            self.wants.lock().unwrap_or_else(PoisonError::into_inner).demanded = true;
+            self.wake.notify_one();
+        }
+        let done = ended.wait_for(|state| state.number > before).await;
+        done.ok().and_then(|state| state.last.clone()).unwrap_or_else(|| Err("the daemon is stopping".to_owned()))
+    }
+
+    /// Whose bases.
+    pub fn source(&self) -> &str {
+        self.order.source.as_str()
+    }
+}
+
+impl Bases for BaseKeeper {
+    fn shapes(&self) -> (Shapes, Option<u64>) {
+        let Some(newest) = self.newest() else { return (None, None) };
+        let shapes: BTreeMap<u32, Relation> =
+            newest.tables.iter().map(|table| (table.relid, relation(table))).collect();
+        (Some(shapes), Some(newest.server.system_id))
+    }
+
+    fn wanted(&self, _gap: &Gap) {
+        self.still_wanted();
+        self.wake.notify_one();
+    }
+}
+
+/// A table of a manifest as the stream would describe it. The letter of its identity plays no part in the comparison.
+fn relation(table: &Table) -> Relation {
+    let published = table.columns.iter().filter(|column| !column.generated);
+    let column = |column: &crate::codec::base::TableColumn| RelationColumn {
+        in_key: column.in_key,
+        name: column.name.clone(),
+        type_oid: column.type_oid,
+        typmod: column.typmod,
+    };
+    Relation {
+        relid: table.relid,
+        namespace: table.schema.clone(),
+        name: table.name.clone(),
+        identity: ReplicaIdentity::Default,
+        columns: published.map(column).collect(),
+    }
+}

@@ -1,0 +1,301 @@
+//! From a target and what is stored to the base, the segments and the exact stop, or why not. Pure.
+//!
+//! ```text
+//!   commits in their order   ──A──B──C──D──E──F──▶      a base at point P holds every commit before P
+//!   their times                1  2  4  3  5  6         a restore to time 3 holds A and B: the first commit whose
+//!                                 └─ stop               time is later is C, although D's is not (L2)
+//! ```
+//! * L2: what is restored is a prefix of the commits. A time ends it before the first commit that is later.
+//! * L3: a prefix that reaches into a gap is refused, and the nearest exact instants are named. A base is of use only if
+//!   it holds nothing that the target excludes, and if no gap lies between it and the target.
+
+use std::fmt;
+
+use crate::apply::postgres::Transaction;
+use crate::codec::gap::{Gap, Reason};
+use crate::log::Entry;
+use crate::model::{BaseId, LogId, Lsn, Position, Slot, SourceName, Timestamp};
+use crate::restore::error::NotRestorable;
+use crate::restore::target::Target;
+
+/// What to do about gaps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum GapRule {
+    /// A point inside one is refused.
+    #[default]
+    Refuse,
+    /// What it hides is lost, and the operator said so.
+    Allow,
+}
+
+/// What planning needs to know of a base.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BaseFact {
+    /// Which.
+    pub base: BaseId,
+    /// It holds every commit before this place and none from there on.
+    pub point: Lsn,
+    /// When its snapshot was taken.
+    pub taken_at: Timestamp,
+    /// When its schema had certainly been read.
+    pub finished_at: Timestamp,
+    /// The log that goes on from it; none if there was no log then.
+    pub log: Option<LogId>,
+    /// Its size.
+    pub bytes: u64,
+}
+
+/// A gap, and where the log goes on after it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlacedGap {
+    /// The gap.
+    pub gap: Gap,
+    /// A base from here on begins history anew.
+    pub place: Position,
+}
+
+impl PlacedGap {
+    /// Whether commits may be missing, and not only a schema or the rows of a table.
+    pub const fn is_lossy(&self) -> bool {
+        match self.gap.reason {
+            Reason::SlotLost | Reason::SlotAhead | Reason::SlotGivenUp | Reason::OtherHistory => true,
+            Reason::SchemaChanged | Reason::NotPublished => false,
+        }
+    }
+}
+
+/// What is stored of a source.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// Which log; none if there is none.
+    pub log: Option<LogId>,
+    /// The objects of the log that count, in order.
+    pub entries: Vec<Entry>,
+    /// The first slot where an object is missing although later ones are there.
+    pub missing: Option<Slot>,
+    /// Its bases, oldest first.
+    pub bases: Vec<BaseFact>,
+    /// Its gaps, in order.
+    pub gaps: Vec<PlacedGap>,
+}
+
+/// Where the prefix ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// Every transaction that completes up to here is in.
+    pub position: Position,
+    /// The last one that is in, if it is known.
+    pub last: Option<Transaction>,
+    /// The first one that is out, if there is one.
+    pub excluded: Option<Transaction>,
+    /// How many of those that are out, as far as was looked, have a time that is not after the target's.
+    pub excluded_not_after: u64,
+    /// The target says that nothing else happened up to here; zero where only what a base holds was asked for.
+    pub extent: Position,
+}
+
+/// What to fetch, in which order, to stand where the source stood at the target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// Whose history.
+    pub source: SourceName,
+    /// What was asked for.
+    pub asked: Target,
+    /// The base.
+    pub base: BaseId,
+    /// Where it stands.
+    pub point: Lsn,
+    /// The log; none if no segment is needed.
+    pub log: Option<LogId>,
+    /// Its segments, live and consecutive.
+    pub segments: Vec<Entry>,
+    /// Bytes to be fetched.
+    pub bytes: u64,
+    /// Where to stop.
+    pub stop: Cut,
+    /// What a person should know before.
+    pub warnings: Vec<String>,
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "restore {} to {}", self.source, self.asked)?;
+        writeln!(f, "  base      {} at {}", self.base, self.point)?;
+        writeln!(f, "  segments  {}", self.segments.len())?;
+        writeln!(f, "  bytes     {}", self.bytes)?;
+        writeln!(f, "  stops at  {}", Lsn::from(self.stop.position))?;
+        for (label, transaction) in [("  last in   ", self.stop.last), ("  first out ", self.stop.excluded)] {
+            if let Some(Transaction { xid, position, time, .. }) = transaction {
+                writeln!(f, "{label}xid {xid}, committed {time}, ends at {}", Lsn::from(position))?;
+            }
+        }
+        if self.stop.excluded_not_after > 0 {
+            let many = self.stop.excluded_not_after;
+            writeln!(f, "  {many} or more that are out have times not after the target: commit times stepped back")?;
+        }
+        self.warnings.iter().try_for_each(|warning| writeln!(f, "  warning   {warning}"))
+    }
+}
+
+impl Facts {
+    /// The last position of the log.
+    pub fn end(&self) -> Position {
+        self.entries.last().map_or(Position::ZERO, |entry| entry.to)
+    }
+
+    /// The gaps that a base at `point` does not hold.
+    fn gaps_after(&self, point: Lsn) -> impl Iterator<Item = &PlacedGap> {
+        self.gaps.iter().filter(move |gap| gap.place > point.position())
+    }
+
+    /// Whether the base's schema is that of its point: no DDL may have committed while it was read.
+    pub fn is_sound(&self, base: &BaseFact) -> bool {
+        let torn = |gap: &PlacedGap| gap.gap.reason == Reason::SchemaChanged && gap.gap.time <= base.finished_at;
+        !self.gaps_after(base.point).any(torn)
+    }
+
+    /// Whether the log goes on from the base.
+    pub fn continues(&self, base: &BaseFact) -> bool {
+        let same = base.log.is_none() || base.log == self.log;
+        same && self.entries.first().is_some_and(|first| first.from <= base.point.position())
+    }
+
+    /// How far a restore from the base is exact.
+    pub fn exact_until(&self, base: &BaseFact) -> Position {
+        let point = base.point.position();
+        if !self.continues(base) {
+            return point;
+        }
+        let limit = self.gaps_after(base.point).map(|gap| gap.gap.exact_until).min();
+        limit.unwrap_or_else(|| self.end()).max(point)
+    }
+
+    /// The newest instant outside every gap: its position, and the base that reaches it.
+    pub fn latest(&self) -> Option<(Position, &BaseFact)> {
+        let sound = self.bases.iter().filter(|base| self.is_sound(base));
+        sound.map(|base| (self.exact_until(base), base)).max_by_key(|(end, base)| (*end, base.point))
+    }
+
+    /// Chooses the base and the segments that lead to `cut`.
+    pub fn plan(&self, source: &SourceName, asked: &Target, cut: Cut, rule: GapRule) -> Result<Plan, NotRestorable> {
+        let mut warnings = Vec::new();
+        let chosen = self.bases.iter().rev().find(|base| self.reaches(base, asked, &cut) && self.clear(base, &cut));
+        let base = match (chosen, rule) {
+            (Some(base), _) => base,
+            (None, GapRule::Allow) => {
+                let base = self.bases.iter().rev().find(|base| self.reaches(base, asked, &cut));
+                let base = base.ok_or_else(|| self.too_early(asked))?;
+                warnings.extend(self.in_the_way(base, &cut).map(lost));
+                if !self.is_sound(base) {
+                    warnings.push(format!("the schema changed while base {} was taken", base.base));
+                }
+                base
+            }
+            (None, GapRule::Refuse) => return Err(self.refusal(asked, &cut)),
+        };
+        let segments = self.segments(base, &cut);
+        let bytes = segments.iter().map(|entry| entry.bytes).fold(base.bytes, u64::saturating_add);
+        let log = self.log.filter(|_| !segments.is_empty());
+        let (source, asked, point) = (source.clone(), asked.clone(), base.point);
+        Ok(Plan { source, asked, base: base.base, point, log, segments, bytes, stop: cut, warnings })
+    }
+
+    /// Whether the base holds nothing that the target excludes, and the log leads from it to the stop.
+    fn reaches(&self, base: &BaseFact, asked: &Target, cut: &Cut) -> bool {
+        let point = base.point.position();
+        let holds_only_what_is_in = match (cut.excluded, asked) {
+            (Some(excluded), _) => base.point <= excluded.commit_lsn,
+            (None, Target::Latest) => true,
+            (None, _) => point <= cut.position.max(cut.extent),
+        };
+        holds_only_what_is_in && (cut.position <= point || self.continues(base))
+    }
+
+    fn clear(&self, base: &BaseFact, cut: &Cut) -> bool {
+        self.is_sound(base) && self.in_the_way(base, cut).next().is_none()
+    }
+
+    /// The gaps between the base and the stop.
+    fn in_the_way<'a>(&'a self, base: &'a BaseFact, cut: &'a Cut) -> impl Iterator<Item = &'a PlacedGap> {
+        self.gaps_after(base.point).filter(|gap| {
+            let until = gap.gap.exact_until;
+            let replayed = cut.position > base.point.position();
+            (replayed && until < cut.position) || (gap.is_lossy() && until < cut.extent)
+        })
+    }
+
+    /// Everything that completes after the base's point, from where it began, up to the stop.
+    fn segments(&self, base: &BaseFact, cut: &Cut) -> Vec<Entry> {
+        let point = base.point.position();
+        if cut.position <= point {
+            return Vec::new();
+        }
+        let first = self.entries.iter().find(|entry| entry.to > point);
+        let from = first.map_or(Slot::FIRST, |entry| entry.needs_from);
+        let last = self.entries.iter().find(|entry| entry.to >= cut.position);
+        let last = last.or(self.entries.last()).map_or(Slot::NONE, |entry| entry.slot);
+        self.entries.iter().filter(|entry| entry.slot >= from && entry.slot <= last).cloned().collect()
+    }
+
+    fn too_early(&self, asked: &Target) -> NotRestorable {
+        let first = self.bases.iter().find(|base| self.is_sound(base));
+        let remedy = match first {
+            Some(base) => format!("the first restorable instant is lsn:{} (base of {})", base.point, base.taken_at),
+            None => "take a base with `holdfast backup`".to_owned(),
+        };
+        let why = if self.bases.is_empty() {
+            "there is no base".to_owned()
+        } else {
+            format!("{asked} lies before the first base that could lead there")
+        };
+        NotRestorable { why, remedy }
+    }
+
+    /// Why no base leads to the stop, and the nearest instants to which one does.
+    fn refusal(&self, asked: &Target, cut: &Cut) -> NotRestorable {
+        let reaching = self.bases.iter().rev().find(|base| self.reaches(base, asked, cut));
+        let Some(base) = reaching else { return self.too_early(asked) };
+        let why = match self.in_the_way(base, cut).next() {
+            Some(gap) => format!("{asked} lies in a gap: {}", describe(gap)),
+            None => format!("the schema changed while base {} was taken, and {asked} needs that base", base.base),
+        };
+        let sound = || self.bases.iter().filter(|base| self.is_sound(base));
+        let before = sound().filter(|base| base.point.position() <= cut.position);
+        let before = before.map(|base| self.exact_until(base).min(cut.position)).max();
+        let after = sound().map(|base| base.point).find(|point| point.position() > cut.position);
+        let remedy = match (before.map(Lsn::from), after) {
+            (Some(before), Some(after)) => format!("restorable are lsn:{before} before it and lsn:{after} after it"),
+            (Some(before), None) => format!("restorable is lsn:{before} before it; a new base will end the gap"),
+            (None, Some(after)) => format!("restorable is lsn:{after} after it"),
+            (None, None) => "take a base with `holdfast backup`".to_owned(),
+        };
+        NotRestorable { why, remedy: format!("{remedy}; --allow-gap restores what there is") }
+    }
+
+    /// A target behind the end of what is durable.
+    pub fn beyond(&self, asked: &Target) -> NotRestorable {
+        let end = self.entries.last();
+        let remedy = match (end, self.latest()) {
+            (Some(last), Some((exact, _))) => format!(
+                "the last durable commit is of {}, and the newest restorable instant lsn:{}; use --to latest, or wait",
+                last.to_time,
+                Lsn::from(exact)
+            ),
+            (_, _) => "use --to latest, or wait until more is durable".to_owned(),
+        };
+        NotRestorable { why: format!("{asked} lies beyond the last durable commit"), remedy }
+    }
+}
+
+fn describe(gap: &PlacedGap) -> String {
+    let Gap { exact_until, time, reason, detail } = &gap.gap;
+    let until = Lsn::from(*exact_until);
+    format!("{}, exact until {until} ({time}), begun anew from {} ({detail})", reason.name(), Lsn::from(gap.place))
+}
+
+fn lost(gap: &PlacedGap) -> String {
+    format!("restored across a gap, what it hides is lost: {}", describe(gap))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,149 @@
+//! Reads segments for planning: what completes in them, marks and gaps.
+
+use crate::apply::postgres::Transaction;
+use crate::codec::gap::Gap;
+use crate::codec::pgoutput::{Message, Peek, peek};
+use crate::codec::segment::ObjectKind;
+use crate::codec::wire::WireError;
+use crate::log::{Assembler, Item, LogEnv, Reader};
+use crate::model::{LogId, Lsn, Position, SourceName};
+use crate::restore::cut::{Completion, Window};
+use crate::restore::error::RestoreError;
+use crate::restore::plan::PlacedGap;
+
+/// The prefix of a mark's message.
+const MARK: &[u8] = b"holdfast.mark";
+
+/// What segments hold, as planning needs it.
+#[derive(Debug, Default)]
+pub struct Scanned {
+    /// What completes, in order.
+    pub completions: Vec<Completion>,
+    /// The gaps, in order.
+    pub gaps: Vec<PlacedGap>,
+}
+
+/// Where in a log something is read.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// What opens it.
+    pub env: &'a LogEnv,
+    /// Whose.
+    pub source: &'a SourceName,
+    /// Which log.
+    pub log: LogId,
+}
+
+impl Place<'_> {
+    /// Reads the segments of `window`.
+    pub async fn scan(self, window: &Window) -> Result<Scanned, RestoreError> {
+        let mut reader = Reader::new(self.env, self.source, self.log, window.entries.clone());
+        let mut assembler = Assembler::new(window.from);
+        let mut state = State { begun: None, marks: Vec::new(), started: Position::ZERO };
+        let (mut scanned, mut items) = (Scanned::default(), Vec::new());
+        while let Some(mut segment) = reader.next().await? {
+            if segment.entry.kind == ObjectKind::Fence {
+                items.extend(assembler.fence());
+            }
+            while let Some(records) = segment.next_frame().map_err(crate::log::LogError::from)? {
+                for record in records {
+                    assembler.push(record, &mut items)?;
+                    for item in items.drain(..) {
+                        let taken = state.take(item, assembler.position(), &mut scanned);
+                        taken.map_err(|source| self.wrong(assembler.position(), source))?;
+                    }
+                }
+            }
+        }
+        Ok(scanned)
+    }
+
+    /// An error about a message near a position.
+    pub fn wrong(self, at: Position, source: WireError) -> RestoreError {
+        RestoreError::Message { source_name: self.source.clone(), at: Lsn::from(at), source }
+    }
+}
+
+/// What is known of the open transaction and the session.
+struct State {
+    begun: Option<(crate::model::Xid, Lsn)>,
+    marks: Vec<String>,
+    started: Position,
+}
+
+impl State {
+    fn take(&mut self, item: Item, position: Position, scanned: &mut Scanned) -> Result<(), WireError> {
+        match item {
+            Item::Begin(xid, wire) => {
+                self.marks.clear();
+                self.begun = Some((xid, commit_lsn(&wire)?));
+            }
+            Item::Message(wire) => {
+                if let Some(name) = mark(&wire) {
+                    match self.begun {
+                        Some(_) => self.marks.push(name),
+                        None => scanned.completions.push(Completion { position, transaction: None, marks: vec![name] }),
+                    }
+                }
+            }
+            Item::Commit(commit) => {
+                let transaction = self.begun.take().map(|(xid, commit_lsn)| Transaction {
+                    xid,
+                    commit_lsn,
+                    position: commit.position,
+                    time: commit.time,
+                });
+                let marks = std::mem::take(&mut self.marks);
+                scanned.completions.push(Completion { position: commit.position, transaction, marks });
+            }
+            Item::Void => {
+                self.begun = None;
+                self.marks.clear();
+            }
+            Item::Heartbeat(commit) => {
+                let marks = Vec::new();
+                scanned.completions.push(Completion { position: commit.position, transaction: None, marks });
+            }
+            Item::Session(json) => self.started = started(&json),
+            // Where a lost slot's successor began, nothing before was captured.
+            Item::Gap(wire) => {
+                scanned.gaps.push(PlacedGap { gap: Gap::decode(&wire)?, place: position.max(self.started) });
+            }
+            Item::Context(_) => {}
+        }
+        Ok(())
+    }
+}
+
+/// Where the commit record of a Begin message's transaction stands.
+pub fn commit_lsn(wire: &[u8]) -> Result<Lsn, WireError> {
+    match peek(wire)? {
+        Peek::Begin(begin) => Ok(begin.final_lsn),
+        Peek::Commit(_)
+        | Peek::Origin
+        | Peek::Relation { .. }
+        | Peek::Type { .. }
+        | Peek::Change { .. }
+        | Peek::Truncate { .. }
+        | Peek::Message { .. } => Err(WireError::Foreign { what: "the beginning of a transaction" }),
+    }
+}
+
+fn mark(wire: &[u8]) -> Option<String> {
+    if wire.first() != Some(&b'M') {
+        return None;
+    }
+    match Message::decode(wire) {
+        Ok(Message::Message { prefix, content, .. }) if prefix == MARK => {
+            Some(String::from_utf8_lossy(content.0).into_owned())
+        }
+        Ok(_) | Err(_) => None,
+    }
+}
+
+/// Where a session's stream began, by its record.
+fn started(json: &[u8]) -> Position {
+    let parsed: Option<serde_json::Value> = serde_json::from_slice(json).ok();
+    let start = parsed.as_ref().and_then(|session| session.get("start")?.as_str()?.parse::<Lsn>().ok());
+    start.map_or(Position::ZERO, Lsn::position)
+}

@@ -1,0 +1,211 @@
+//! Reads what planning needs from a store, and no more: manifests, headers, and the few segments that tell.
+
+use crate::codec::base::Manifest;
+use crate::codec::segment::{Flags, ObjectKind};
+use crate::log::{History, LogEnv, LogError, Reader};
+use crate::model::{LogId, Lsn, Position, SourceName};
+use crate::restore::bases;
+use crate::restore::cut::{self, By, Look, Window};
+use crate::restore::error::RestoreError;
+use crate::restore::plan::{BaseFact, Cut, Facts, GapRule, PlacedGap, Plan};
+use crate::restore::scan::Place;
+use crate::restore::target::Target;
+use crate::store::layout;
+
+/// What a store holds of a source.
+#[derive(Debug)]
+pub struct Survey {
+    env: LogEnv,
+    source: SourceName,
+    /// What planning decides by.
+    pub facts: Facts,
+    /// The manifests of the bases, oldest point first.
+    pub bases: Vec<Manifest>,
+}
+
+impl Survey {
+    /// Looks at everything that is stored of `source`.
+    pub async fn take(env: &LogEnv, source: &SourceName) -> Result<Self, RestoreError> {
+        let history = History::load(env, source).await?;
+        let bases = bases::list(env, source).await?;
+        let facts = Facts {
+            log: history.log,
+            entries: history.live().cloned().collect(),
+            missing: history.missing.first().copied(),
+            bases: bases.iter().map(fact).collect(),
+            gaps: Vec::new(),
+        };
+        let mut survey = Self { env: env.clone(), source: source.clone(), facts, bases };
+        survey.read_gaps().await?;
+        Ok(survey)
+    }
+
+    /// The plan that leads to `target`.
+    pub async fn plan(&self, target: &Target, rule: GapRule) -> Result<Plan, RestoreError> {
+        let cut = match self.cut(target).await {
+            // What lies behind a missing object is not beyond the end: it is damage, and no other answer is honest.
+            Err(RestoreError::NotRestorable(refusal)) => return Err(self.missing().unwrap_or_else(|| refusal.into())),
+            found => found?,
+        };
+        if *target == Target::Latest
+            && let Some(missing) = self.missing()
+        {
+            return Err(missing);
+        }
+        let mut plan = self.facts.plan(&self.source, target, cut, rule)?;
+        let left_out = self.facts.latest().is_some_and(|(end, _)| end < self.facts.end());
+        if *target == Target::Latest && left_out {
+            let end = Lsn::from(self.facts.end());
+            plan.warnings.push(format!("the log goes on to {end}, behind a gap that no base ends yet"));
+        }
+        self.weigh(&mut plan).await?;
+        Ok(plan)
+    }
+
+    /// The manifest of a base that was planned with.
+    pub fn manifest(&self, plan: &Plan) -> Option<&Manifest> {
+        self.bases.iter().find(|manifest| manifest.base == plan.base)
+    }
+
+    fn missing(&self) -> Option<RestoreError> {
+        let slot = self.facts.missing?;
+        Some(LogError::Missing { key: layout::segment(&self.source, slot) }.into())
+    }
+
+    fn place(&self) -> Option<Place<'_>> {
+        self.facts.log.map(|log| Place { env: &self.env, source: &self.source, log })
+    }
+
+    async fn read_gaps(&mut self) -> Result<(), RestoreError> {
+        let entries = &self.facts.entries;
+        let Some(place) = self.place() else { return Ok(()) };
+        let mut gaps: Vec<PlacedGap> = Vec::new();
+        for (at, entry) in entries.iter().enumerate().filter(|(_, entry)| entry.flags.has(Flags::HOLDS_GAP)) {
+            // The record of the session stands just before, perhaps in the segment before.
+            let before = at.checked_sub(1).and_then(|before| entries.get(before));
+            let from = before.map_or(entry.needs_from, |before| before.needs_from.min(entry.needs_from));
+            let window = Window {
+                entries: entries.iter().filter(|e| e.slot >= from && e.slot <= entry.slot).cloned().collect(),
+                from: before.map_or(entry.from, |before| before.from),
+            };
+            for found in place.scan(&window).await?.gaps {
+                // Read again from further on, a gap's place may look earlier than it is: the session's start was missed.
+                match gaps.iter_mut().find(|known| known.gap == found.gap) {
+                    Some(known) => known.place = known.place.max(found.place),
+                    None => gaps.push(found),
+                }
+            }
+        }
+        self.facts.gaps = gaps;
+        Ok(())
+    }
+
+    async fn cut(&self, target: &Target) -> Result<Cut, RestoreError> {
+        match cut::look(&self.facts, target)? {
+            Look::AtBase(position) => {
+                let extent = Position::ZERO;
+                Ok(Cut { position, last: None, excluded: None, excluded_not_after: 0, extent })
+            }
+            Look::In(window, by) => self.cut_in(&window, by, target).await,
+            Look::ForXid(xid, side) => {
+                let mut found = Vec::new();
+                for at in self.may_hold(xid).await? {
+                    let window = cut::around(&self.facts.entries, at);
+                    self.collect(&window, at, &mut found, |one, window, all, index| {
+                        let stored = one.transaction?.xid.get();
+                        cut::is_xid(stored, xid).then(|| cut::beside(window, all, index, side))
+                    })
+                    .await?;
+                }
+                Ok(cut::only(found, &format!("transaction {xid}"))?)
+            }
+            Look::ForMark(name) => {
+                let mut found = Vec::new();
+                let marked = |entry: &crate::log::Entry| entry.flags.has(Flags::HOLDS_MARK);
+                for (at, _) in self.facts.entries.iter().enumerate().filter(|(_, entry)| marked(entry)) {
+                    let window = cut::until_complete(&self.facts.entries, at);
+                    self.collect(&window, at, &mut found, |one, window, all, index| {
+                        let hit = one.marks.contains(&name);
+                        hit.then(|| cut::beside(window, all, index, cut::Side::Including))
+                    })
+                    .await?;
+                }
+                Ok(cut::only(found, &format!("mark {name:?}"))?)
+            }
+        }
+    }
+
+    async fn cut_in(&self, window: &Window, by: By, target: &Target) -> Result<Cut, RestoreError> {
+        let Some(place) = self.place() else { return Err(self.facts.beyond(target).into()) };
+        let scanned = place.scan(window).await?;
+        let mut cut = cut::cut(window, &scanned.completions, by);
+        if *target == Target::Latest {
+            cut.extent = cut.position;
+        }
+        Ok(cut)
+    }
+
+    /// Adds what `hit` makes of the completions of a window; a completion that an earlier window held too counts once.
+    async fn collect(
+        &self,
+        window: &Window,
+        at: usize,
+        found: &mut Vec<(Lsn, Cut)>,
+        hit: impl Fn(&cut::Completion, &Window, &[cut::Completion], usize) -> Option<Cut>,
+    ) -> Result<(), RestoreError> {
+        let (Some(place), Some(_)) = (self.place(), self.facts.entries.get(at)) else { return Ok(()) };
+        let all = place.scan(window).await?.completions;
+        for (index, one) in all.iter().enumerate() {
+            let position = Lsn::from(one.position);
+            if let Some(cut) = hit(one, window, &all, index)
+                && found.iter().all(|(known, _)| *known != position)
+            {
+                found.push((position, cut));
+            }
+        }
+        Ok(())
+    }
+
+    /// The segments in which a transaction of that number may complete, by their footers.
+    async fn may_hold(&self, xid: u64) -> Result<Vec<usize>, RestoreError> {
+        let Some(log) = self.facts.log else { return Ok(Vec::new()) };
+        let mut reader = Reader::new(&self.env, &self.source, log, self.facts.entries.clone());
+        let (mut at, mut found) = (0, Vec::new());
+        while let Some(segment) = reader.next().await? {
+            let (least, most) = (segment.footer.xid_least.get(), segment.footer.xid_most.get());
+            let wraps = least >> 32 != most >> 32;
+            let low = |number: u64| number & 0xFFFF_FFFF;
+            let covers = wraps || (low(least)..=low(most)).contains(&low(xid));
+            if segment.footer.transactions > 0 && covers {
+                found.push(at);
+            }
+            at += 1;
+        }
+        Ok(found)
+    }
+
+    /// Headers do not tell sizes: those that are not known are asked for.
+    async fn weigh(&self, plan: &mut Plan) -> Result<(), RestoreError> {
+        for entry in plan.segments.iter().filter(|entry| entry.bytes == 0 && entry.kind != ObjectKind::Fence) {
+            let size = self.env.store.size(&layout::segment(&self.source, entry.slot)).await;
+            plan.bytes = plan.bytes.saturating_add(size.map_err(LogError::from)?);
+        }
+        Ok(())
+    }
+
+    /// Which log.
+    pub const fn log(&self) -> Option<LogId> {
+        self.facts.log
+    }
+}
+
+fn fact(manifest: &Manifest) -> BaseFact {
+    BaseFact {
+        base: manifest.base,
+        point: manifest.point,
+        taken_at: manifest.taken_at,
+        finished_at: manifest.finished_at,
+        log: manifest.log,
+        bytes: manifest.parts.iter().map(|part| part.bytes).fold(0, u64::saturating_add),
+    }
+}

@@ -122,3 +122,6 @@ async fn stand(env: &LogEnv, source: &SourceName, history: &History) -> Result<(
         Err(ObjectError { key, kind: ObjectErrorKind::Misplaced { what: "what the list says of it" } }.into())
     }
 }
+
+#[cfg(test)]
+mod tests;

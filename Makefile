@@ -33,7 +33,8 @@ deny:
 
 bench: ## the figures, side by side with others' programs
 	@ops/setup --bench
-	cargo bench --locked
+	cargo build --release --locked
+	benches/side_by_side.py
 
 test-long: setup ## `cargo test` with more seeds and sizes, hours of it; takes up where it stopped
 	@ops/test-long

@@ -8,10 +8,13 @@ use crate::cli::args::BackupArgs;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::progress::BytesBar;
+use crate::cli::restore;
 use crate::cli::scene::Scene;
 use crate::codec::base::Manifest;
-use crate::daemon::assemble;
+use crate::daemon::{assemble, control};
 use crate::log::{History, LogEnv};
+use crate::model::SourceName;
+use crate::restore::bases;
 use crate::source::postgres::base::{self, BaseOrder, BaseProgress, BaseTakeError};
 
 /// Runs `backup`.
@@ -23,8 +26,8 @@ pub async fn run(scene: &Scene, args: &BackupArgs) -> Result<Exit, Failure> {
     if let (Some(wanted), true) = (wanted, sources.is_empty()) {
         scene.config.need_source(Some(wanted.as_str()))?;
     }
-    let mut taken = Vec::new();
-    for source in sources {
+    let mut taken = by_daemon(scene, &env, wanted).await?;
+    for source in sources.into_iter().filter(|_| taken.is_empty()).collect::<Vec<_>>() {
         let log = History::load(&env, &source.name).await?.log;
         let target = assemble::target(source)?;
         let order = BaseOrder { source: source.name.clone(), target, jobs: scene.config.base.jobs, log };
@@ -34,6 +37,32 @@ pub async fn run(scene: &Scene, args: &BackupArgs) -> Result<Exit, Failure> {
     let answer: Vec<_> = taken.iter().map(summary).collect();
     scene.out.answer(&json!({ "bases": answer }), &text.join("\n"));
     Ok(Exit::Done)
+}
+
+/// The bases that a running daemon took or was taking; none if no daemon runs.
+async fn by_daemon(scene: &Scene, env: &LogEnv, wanted: Option<&SourceName>) -> Result<Vec<Manifest>, Failure> {
+    let Some(state_dir) = &scene.config.service.state_dir else { return Ok(Vec::new()) };
+    let request = json!({ "verb": "backup", "source": wanted.map(SourceName::as_str) });
+    let asked = control::ask(state_dir, &request).await;
+    let Some(answer) = asked.map_err(|error| Failure::of(Exit::Failed, error))? else { return Ok(Vec::new()) };
+    let taken: Vec<Taken> =
+        answer.get("taken").cloned().and_then(|taken| serde_json::from_value(taken).ok()).unwrap_or_default();
+    let mut manifests = Vec::new();
+    for Taken { source, base } in taken {
+        let (Ok(source), Ok(base)) = (source.parse(), base.parse()) else { continue };
+        manifests.extend(bases::read(env, &source, base).await.map_err(restore::failed)?);
+    }
+    if manifests.is_empty() {
+        return Err(Failure::text(Exit::Failed, "the daemon answered without a base; see its log"));
+    }
+    Ok(manifests)
+}
+
+/// One base that the daemon names.
+#[derive(serde::Deserialize)]
+struct Taken {
+    source: String,
+    base: String,
 }
 
 async fn take(scene: &Scene, env: &LogEnv, order: &BaseOrder) -> Result<Manifest, Failure> {

@@ -83,6 +83,7 @@ pub const fn log_exit(error: &LogError) -> Exit {
             | ObjectErrorKind::Misplaced { .. }
             | ObjectErrorKind::Unchained => Exit::VerificationFailed,
         },
+        LogError::FenceUndecided { .. } => Exit::Unavailable,
         LogError::Missing { .. } => Exit::VerificationFailed,
         LogError::Fenced { .. } | LogError::Twin { .. } => Exit::Fenced,
         LogError::Overtaken { .. } | LogError::Latched | LogError::Disordered { .. } => Exit::Failed,

@@ -49,15 +49,23 @@ async fn on_source(scene: &Scene, source: &SourceSettings, args: &InitArgs) -> R
     if args.remove {
         return init::remove(&mut session, &*scene.clock, &source.name, run).await.map_err(failed);
     }
-    let plan = InitPlan {
-        source: source.name.clone(),
-        identity: match source.identity {
-            Identity::Full => IdentityRule::Full,
-            Identity::Leave => IdentityRule::Leave,
-        },
-        role: assemble::target(source)?.user().to_owned(),
-    };
+    let role = assemble::target(source)?.user().to_owned();
+    let plan = InitPlan { source: source.name.clone(), identity: rule(source), role };
     init::init(&mut session, &*scene.clock, &plan, run).await.map_err(failed)
+}
+
+/// What happens to tables without identity, as configured.
+pub const fn rule(source: &SourceSettings) -> IdentityRule {
+    match source.identity {
+        Identity::Full => IdentityRule::Full,
+        Identity::Leave => IdentityRule::Leave,
+    }
+}
+
+/// Does on a source what `check --fix` offers: all that `init` would do there.
+pub async fn prepare(scene: &Scene, source: &SourceSettings) -> Result<(), Failure> {
+    let args = InitArgs { remove: false, dry_run: false, yes: true };
+    on_source(scene, source, &args).await.map(drop)
 }
 
 /// The store, and a key for a store that holds nothing yet: never a new key beside a log that another one sealed.

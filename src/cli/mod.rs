@@ -2,12 +2,16 @@
 
 pub mod args;
 pub mod backup;
+pub mod check;
 pub mod exit;
 pub mod failure;
+pub mod find;
 pub mod init;
 pub mod keys;
+pub mod list;
 pub mod out;
 pub mod progress;
+pub mod restore;
 pub mod run;
 pub mod scene;
 
@@ -54,14 +58,13 @@ async fn dispatch(args: &Args) -> Result<Exit, Failure> {
         Verb::Run(run) => run::run(&scene, run).await,
         Verb::Backup(backup) => backup::run(&scene, backup).await,
         Verb::Init(init) => init::run(&scene, init).await,
-        Verb::Check(_)
-        | Verb::List(_)
-        | Verb::Find(_)
-        | Verb::Restore(_)
-        | Verb::Verify(_)
-        | Verb::Status
-        | Verb::Mark(_)
-        | Verb::Catalog(_) => Err(Failure::text(Exit::Failed, "not built yet")),
+        Verb::Check(check) => check::run(&scene, check).await,
+        Verb::Find(find) => find::run(&scene, find).await,
+        Verb::List(list) => list::run(&scene, list).await,
+        Verb::Restore(restore) => Box::pin(restore::run(&scene, restore)).await,
+        Verb::Verify(_) | Verb::Status | Verb::Mark(_) | Verb::Catalog(_) => {
+            Err(Failure::text(Exit::Failed, "not built yet"))
+        }
     }
 }
 

@@ -54,6 +54,12 @@ pub fn warn(text: &str) {
     let _gone = writeln!(stderr, "holdfast: warning: {text}");
 }
 
+/// Says how far long work is, where no bar can be drawn.
+pub fn note(text: &str) {
+    let mut stderr = std::io::stderr().lock();
+    let _gone = writeln!(stderr, "holdfast: {text}");
+}
+
 /// Whether somebody can be asked.
 pub fn is_interactive() -> bool {
     std::io::stdin().is_terminal() && std::io::stderr().is_terminal()

@@ -31,7 +31,7 @@ pub async fn run(scene: &Scene, args: &RunArgs) -> Result<Exit, Failure> {
             _ = interrupt.recv() => { tell.send_replace(true); }
         }
     };
-    let outcomes = outcomes.map_err(|error| Failure::of(Exit::Failed, error))?;
+    let outcomes = outcomes.map_err(opening)?;
     outcomes.into_iter().map(ended).find(Result::is_err).unwrap_or(Ok(Exit::Done))
 }
 
@@ -40,7 +40,9 @@ fn opening(error: serve::ServeError) -> Failure {
         serve::ServeError::Assemble(error) => error.into(),
         serve::ServeError::Need(error) => error.into(),
         serve::ServeError::Running { .. } => Failure::of(Exit::Fenced, error),
-        serve::ServeError::Io { .. } => Failure::of(Exit::Failed, error),
+        serve::ServeError::Io { .. } | serve::ServeError::Http(_) | serve::ServeError::Control(_) => {
+            Failure::of(Exit::Failed, error)
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! From settings to parts: the one place where traits meet concrete types.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use crate::config::{Cipher, Config, Identity, SourceSettings};
 use crate::connect::{ConnectTarget, TargetError};
 use crate::crypto::Keyring;
 use crate::crypto::file::{FileKey, KeyFileError};
+use crate::daemon::keeper::SledPlace;
 use crate::entropy::Entropy;
 use crate::log::{CutRule, LogEnv};
 use crate::model::SourceName;
@@ -63,6 +65,11 @@ pub async fn log_env(
         clock: Arc::clone(clock),
         entropy: Arc::clone(entropy),
     })
+}
+
+/// Where the catalog is.
+pub fn catalog_place(state_dir: &Path, clock: &Arc<dyn Clock>) -> SledPlace {
+    SledPlace { folder: state_dir.join("catalog"), clock: Arc::clone(clock) }
 }
 
 /// When segments are cut, as configured.

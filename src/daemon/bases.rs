@@ -16,7 +16,7 @@ use crate::codec::pgoutput::{Relation, RelationColumn, ReplicaIdentity};
 use crate::daemon::board::Board;
 use crate::daemon::supervise::Bases;
 use crate::log::LogEnv;
-use crate::model::{Tick, Timestamp};
+use crate::model::Tick;
 use crate::restore::bases;
 use crate::source::postgres::base::{self, BaseOrder, BaseProgress, NoProgress};
 use crate::source::postgres::intake::Shapes;
@@ -139,9 +139,10 @@ impl BaseKeeper {
         if wants.demanded {
             return Some(Duration::ZERO);
         }
-        let gap = wants.latest.zip(wants.first).map(|(latest, first)| {
-            latest.after(self.rule.quiet).min(first.after(self.rule.wait_max)).since(now)
-        });
+        let gap = wants
+            .latest
+            .zip(wants.first)
+            .map(|(latest, first)| latest.after(self.rule.quiet).min(first.after(self.rule.wait_max)).since(now));
         let scheduled = self.rule.every.map(|every| match self.newest() {
             None => Duration::ZERO,
             Some(newest) => every.saturating_sub(self.env.clock.now().since(newest.taken_at)),
@@ -208,16 +209,17 @@ impl BaseKeeper {
         done.ok().and_then(|state| state.last.clone()).unwrap_or_else(|| Err("the daemon is stopping".to_owned()))
     }
 
-    /// When the snapshot of the newest base was taken.
-    pub fn newest_time(&self) -> Option<Timestamp> {
-        self.newest().map(|manifest| manifest.taken_at)
+    /// Whose bases.
+    pub fn source(&self) -> &str {
+        self.order.source.as_str()
     }
 }
 
 impl Bases for BaseKeeper {
     fn shapes(&self) -> (Shapes, Option<u64>) {
         let Some(newest) = self.newest() else { return (None, None) };
-        let shapes: BTreeMap<u32, Relation> = newest.tables.iter().map(|table| (table.relid, relation(table))).collect();
+        let shapes: BTreeMap<u32, Relation> =
+            newest.tables.iter().map(|table| (table.relid, relation(table))).collect();
         (Some(shapes), Some(newest.server.system_id))
     }
 

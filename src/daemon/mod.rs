@@ -8,10 +8,18 @@
 //! ```
 
 pub mod assemble;
+pub mod bases;
 pub mod board;
+pub mod control;
+pub mod guard;
+pub mod http;
+pub mod keeper;
+pub mod metrics;
+pub mod notify;
 pub mod pipeline;
 pub mod policy;
 pub mod serve;
+pub mod status;
 pub mod supervise;
 
 /// An error with all its causes, in one line: each says something of its own.

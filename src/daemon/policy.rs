@@ -30,7 +30,9 @@ pub const fn verdict(error: &PipelineError) -> (Verdict, &'static str) {
 const fn log_verdict(error: &LogError) -> (Verdict, &'static str) {
     match error {
         // The session is dropped meanwhile: a server that shuts down must not wait for our store.
-        LogError::Store(_) => (Verdict::Again(Duration::from_secs(10)), "The store does not take segments"),
+        LogError::Store(_) | LogError::FenceUndecided { .. } => {
+            (Verdict::Again(Duration::from_secs(10)), "The store does not take segments")
+        }
         LogError::Object(_) | LogError::Missing { .. } => {
             (Verdict::Again(Duration::from_mins(1)), "The log in the store is damaged")
         }

@@ -4,19 +4,28 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
+use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
-use crate::clock::Clock;
-use crate::codec::gap::Gap;
+use crate::clock::{Clock, sleep};
 use crate::config::{Config, NeedError, SourceSettings};
 use crate::daemon::assemble::{self, AssembleError};
+use crate::daemon::bases::{BaseKeeper, BaseRule};
 use crate::daemon::board::Board;
-use crate::daemon::supervise::{Bases, Capture, Outcome, Until};
+use crate::daemon::control::{Control, ControlError, Handlers, Refused};
+use crate::daemon::guard::Guard;
+use crate::daemon::http::{Http, HttpError, Showing};
+use crate::daemon::keeper::{self, Keeper};
+use crate::daemon::notify;
+use crate::daemon::status::Sight;
+use crate::daemon::supervise::{Capture, Outcome, Until};
 use crate::entropy::Entropy;
 use crate::log::LogEnv;
-use crate::source::postgres::intake::Shapes;
+use crate::source::postgres::base::BaseOrder;
+use crate::source::postgres::names::slot as slot_name;
 
 /// The daemon cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -42,13 +51,23 @@ pub enum ServeError {
         #[source]
         source: std::io::Error,
     },
+    /// The status page cannot be shown.
+    #[error(transparent)]
+    Http(#[from] HttpError),
+    /// Verbs cannot ask.
+    #[error(transparent)]
+    Control(#[from] ControlError),
 }
+
+/// How often samples of histograms are counted.
+const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
 /// Everything that capture needs, opened.
 pub struct Platform {
     config: Config,
     env: LogEnv,
     board: Arc<Board>,
+    state_dir: PathBuf,
     _lock: File,
 }
 
@@ -56,43 +75,161 @@ impl Platform {
     /// Opens store, key and state folder.
     pub async fn open(config: &Config, clock: &Arc<dyn Clock>, entropy: &Arc<dyn Entropy>) -> Result<Self, ServeError> {
         config.need_sources()?;
-        let lock = lock(config.need_state_dir()?)?;
+        let state_dir = config.need_state_dir()?.to_owned();
+        let lock = lock(&state_dir)?;
         let env = assemble::log_env(config, clock, entropy).await?;
-        Ok(Self { config: config.clone(), env, board: Arc::new(Board::default()), _lock: lock })
+        Ok(Self { config: config.clone(), env, board: Arc::new(Board::default()), state_dir, _lock: lock })
     }
 
-    /// Captures every source until the end; gives how each ended.
+    /// Captures every source until the end; gives how each ended. What runs beside capture ends after it, in order.
     pub async fn serve(&self, until: Until, stop: watch::Receiver<bool>) -> Result<Vec<Outcome>, ServeError> {
-        let mut captures = JoinSet::new();
+        let names = self.config.sources.iter().map(|source| source.name.clone()).collect();
+        let place = assemble::catalog_place(&self.state_dir, &self.env.clock);
+        let (keeper, keeping) = Keeper::new(&self.env, names, Arc::new(place));
+        let (mut kept, mut beside, mut captures) = (JoinSet::new(), JoinSet::new(), JoinSet::new());
+        let mut all_bases = Vec::new();
         for source in &self.config.sources {
-            let capture = Arc::new(self.capture(source)?);
+            all_bases.push(Arc::new(self.bases(source).await?));
+        }
+        if until == Until::Stopped {
+            self.surface(&keeper, &all_bases, &mut beside, &stop).await?;
+        }
+        for (source, bases) in self.config.sources.iter().zip(all_bases) {
+            let capture = Arc::new(self.capture(source, &keeper, &bases)?);
+            if until == Until::Stopped {
+                beside.spawn(self.guard(source, &capture)?.run());
+                beside.spawn(bases.run());
+            }
             captures.spawn(capture.run(until, stop.clone()));
         }
-        Ok(captures.join_all().await)
+        kept.spawn(keeping.run());
+        drop(keeper);
+        let outcomes = captures.join_all().await;
+        beside.shutdown().await;
+        // Nobody notes any more: the keeper flushes and closes.
+        while kept.join_next().await.is_some() {}
+        Ok(outcomes)
     }
 
-    fn capture(&self, source: &SourceSettings) -> Result<Capture, ServeError> {
+    /// What the daemon shows and answers.
+    async fn surface(
+        &self,
+        keeper: &Keeper,
+        bases: &[Arc<BaseKeeper>],
+        beside: &mut JoinSet<()>,
+        stop: &watch::Receiver<bool>,
+    ) -> Result<(), ServeError> {
+        let clock = &self.env.clock;
+        let showing = Showing { board: Arc::clone(&self.board), sight: self.sight(), clock: Arc::clone(clock) };
+        if let Some(address) = self.config.http {
+            let http = Http::bind(address).await?;
+            beside.spawn(upkeep(http.metrics(), Arc::clone(clock)));
+            beside.spawn(http.serve(showing.clone(), stop.clone()));
+        }
+        let handlers = Arc::new(handlers(&showing, keeper, bases));
+        beside.spawn(Control::bind(&self.state_dir)?.serve(handlers, Arc::clone(clock)));
+        beside.spawn(notify::run(Arc::clone(&self.board), self.config.sources.len(), Arc::clone(clock)));
+        let mut stop = stop.clone();
+        beside.spawn(async move {
+            if stop.wait_for(|stop| *stop).await.is_ok() {
+                notify::stopping();
+            }
+        });
+        Ok(())
+    }
+
+    fn sight(&self) -> Sight {
+        Sight {
+            service: self.config.service.name.clone(),
+            rpo: self.config.objectives.rpo,
+            base_age_max: self.config.base.every.map(|every| every.saturating_mul(2)),
+        }
+    }
+
+    fn guard(&self, source: &SourceSettings, capture: &Capture) -> Result<Guard, ServeError> {
+        Ok(Guard {
+            source: source.name.clone(),
+            target: assemble::target(source)?,
+            slot: slot_name(&source.name),
+            heartbeat: source.heartbeat,
+            slot_bytes_max: source.slot_bytes_max,
+            board: Arc::clone(&self.board),
+            given_up: Arc::clone(&capture.given_up),
+            clock: Arc::clone(&self.env.clock),
+        })
+    }
+
+    async fn bases(&self, source: &SourceSettings) -> Result<BaseKeeper, ServeError> {
+        let (config, env) = (&self.config, &self.env);
+        let target = assemble::target(source)?;
+        let order = BaseOrder { source: source.name.clone(), target, jobs: config.base.jobs, log: None };
+        let rule = BaseRule {
+            every: config.base.every,
+            quiet: config.schema_image.quiet,
+            wait_max: config.schema_image.max_wait,
+        };
+        Ok(BaseKeeper::open(env, order, rule, &self.board).await)
+    }
+
+    fn capture(
+        &self,
+        source: &SourceSettings,
+        keeper: &Keeper,
+        bases: &Arc<BaseKeeper>,
+    ) -> Result<Capture, ServeError> {
+        let (keeper, name) = (keeper.clone(), source.name.clone());
         Ok(Capture {
             env: self.env.clone(),
             settings: assemble::capture_settings(source)?,
             rule: assemble::cut_rule(&self.config),
             board: Arc::clone(&self.board),
-            catalog: Arc::new(|_durable| {}),
-            bases: Arc::new(NoBases),
+            catalog: Arc::new(move |durable| keeper.note(&name, &durable.entry)),
+            bases: Arc::<BaseKeeper>::clone(bases),
             given_up: Arc::new(AtomicBool::new(false)),
             moved: Arc::new(Notify::new()),
         })
     }
 }
 
-struct NoBases;
+/// What verbs may ask of the daemon.
+fn handlers(showing: &Showing, keeper: &Keeper, bases: &[Arc<BaseKeeper>]) -> Handlers {
+    let (showing, keeper, bases) = (showing.clone(), keeper.clone(), bases.to_vec());
+    let status = move |_| {
+        let showing = showing.clone();
+        async move { Ok(showing.status()) }
+    };
+    let rebuild = move |_| {
+        let keeper = keeper.clone();
+        async move {
+            match keeper.rebuild().await {
+                Some(Ok(counts)) => Ok(keeper::counted(&counts)),
+                Some(Err(error)) => Err(Refused { sentence: crate::daemon::chain(&error), exit: 1 }),
+                None => Err(Refused { sentence: "the daemon is stopping".to_owned(), exit: 1 }),
+            }
+        }
+    };
+    let backup = move |request: serde_json::Value| {
+        let source = request.get("source").and_then(serde_json::Value::as_str).map(str::to_owned);
+        let wanted = bases.iter().filter(|keeper| source.as_deref().is_none_or(|name| keeper.source() == name));
+        let wanted: Vec<_> = wanted.cloned().collect();
+        async move {
+            let mut taken = Vec::new();
+            for keeper in wanted {
+                let base = keeper.demand().await.map_err(|sentence| Refused { sentence, exit: 1 })?;
+                taken.push(serde_json::json!({ "source": keeper.source(), "base": base.base.to_string() }));
+            }
+            Ok(serde_json::json!({ "taken": taken }))
+        }
+    };
+    Handlers::default().on("status", status).on("catalog_rebuild", rebuild).on("backup", backup)
+}
 
-impl Bases for NoBases {
-    fn shapes(&self) -> (Shapes, Option<u64>) {
-        (None, None)
+/// Samples of histograms are counted now and then, or they would pile up until somebody asks (L8).
+async fn upkeep(metrics: PrometheusHandle, clock: Arc<dyn Clock>) {
+    loop {
+        sleep(&*clock, UPKEEP_EVERY).await;
+        metrics.run_upkeep();
     }
-
-    fn wanted(&self, _gap: &Gap) {}
 }
 
 /// Takes the state folder for this process; the lock goes with the process, however it ends.

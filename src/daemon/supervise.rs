@@ -15,9 +15,10 @@ use tokio::sync::{Notify, watch};
 use crate::clock::sleep;
 use crate::codec::gap::{Gap, Reason};
 use crate::daemon::board::{Board, Phase};
+use crate::daemon::metrics as words;
 use crate::daemon::pipeline::{Ended, Observer, Pipeline, PipelineError};
 use crate::daemon::policy::{self, Verdict};
-use crate::log::{CutRule, Durable, LogEnv, Writer, fence};
+use crate::log::{CutRule, Durable, LogEnv, LogError, Writer, fence};
 use crate::model::{Epoch, Lsn, Tick};
 use crate::source::postgres::context::PostgresContext;
 use crate::source::postgres::intake::Shapes;
@@ -102,7 +103,12 @@ impl Capture {
             }
             let wait = match self.judge(until, lived, &mut inheritance) {
                 Ok(wait) => wait,
-                Err(outcome) => return outcome,
+                Err(outcome) => {
+                    if !matches!(outcome, Outcome::Done) {
+                        self.board.update(&self.settings.name, |state| state.phase = Phase::Failed);
+                    }
+                    return outcome;
+                }
             };
             tokio::select! {
                 biased;
@@ -129,7 +135,7 @@ impl Capture {
             Err(error) => error,
         };
         let (verdict, sentence) = policy::verdict(&error);
-        metrics::counter!("holdfast_errors_total", "source" => self.name(), "kind" => sentence).increment(1);
+        metrics::counter!(words::ERRORS.name, "source" => self.name(), "kind" => sentence).increment(1);
         self.update(Phase::Waiting, Some(sentence.to_owned()));
         match (verdict, until) {
             (Verdict::Fenced | Verdict::Busy, Until::CaughtUp) | (Verdict::Fenced, Until::Stopped) => {
@@ -168,7 +174,12 @@ impl Capture {
         if until == Until::CaughtUp {
             self.wait_for_slot(&mut opened).await?;
         }
-        let reign = fence::take(&self.env, &self.settings.name, inheritance.epoch).await?;
+        let taken = fence::take(&self.env, &self.settings.name, inheritance.epoch).await;
+        if let Err(LogError::FenceUndecided { epoch, .. }) = &taken {
+            // It may be ours: the next life must not take it for a rival's.
+            inheritance.epoch = Some(*epoch);
+        }
+        let reign = taken?;
         inheritance.epoch = Some(reign.epoch);
         let (shapes, system_id) = self.bases.shapes();
         let held = Held { durable: Lsn::from(reign.cursor.to), latest: reign.cursor.to_time };
@@ -177,12 +188,14 @@ impl Capture {
         let source = opened.stream(known).await?;
         if source.has_new_slot() {
             inheritance.renewed = Some(self.env.clock.tick());
+            self.given_up.store(false, Ordering::Relaxed);
         }
-        let context = Box::new(PostgresContext::default());
+        let (context, begun) = (Box::new(PostgresContext::default()), self.env.clock.tick());
         let writer = Writer::new(&self.env, &self.settings.name, reign, self.rule, context);
         self.board.update(&self.settings.name, |state| {
             state.epoch = writer.epoch();
-            state.durable = held.durable;
+            state.became_durable(held.durable, begun);
+            state.durable_time = Some(held.latest).filter(|time| *time > crate::model::Timestamp::MIN);
             state.phase = Phase::Capturing;
         });
         tracing::info!(source = %self.settings.name, epoch = writer.epoch().get(), from = %held.durable, "capturing");
@@ -195,7 +208,7 @@ impl Capture {
         if inheritance.renewed.is_some_and(|before| now.since(before) < RENEW_EVERY) {
             return Renewal::Refused;
         }
-        let given_up = self.given_up.swap(false, Ordering::Relaxed);
+        let given_up = self.given_up.load(Ordering::Relaxed);
         Renewal::Allowed(if given_up { Reason::SlotGivenUp } else { Reason::SlotLost })
     }
 
@@ -235,22 +248,21 @@ impl Observer for Capture {
         let now = self.env.clock.tick();
         let name = self.name();
         self.board.update(&self.settings.name, |state| {
-            state.durable = Lsn::from(durable.entry.to);
+            state.became_durable(Lsn::from(durable.entry.to), now);
             state.durable_time = Some(durable.entry.to_time).filter(|time| *time > crate::model::Timestamp::MIN);
-            state.durable_tick = now;
             state.slot = durable.entry.slot;
             state.segments += 1;
             state.bytes += durable.entry.bytes;
         });
-        metrics::counter!("holdfast_segments_total", "source" => name.clone()).increment(1);
-        metrics::counter!("holdfast_segment_bytes_total", "source" => name.clone()).increment(durable.entry.bytes);
-        metrics::histogram!("holdfast_put_seconds", "source" => name).record(durable.put_took.as_secs_f64());
+        metrics::counter!(words::SEGMENTS.name, "source" => name.clone()).increment(1);
+        metrics::counter!(words::SEGMENT_BYTES.name, "source" => name.clone()).increment(durable.entry.bytes);
+        metrics::histogram!(words::PUT_SECONDS.name, "source" => name).record(durable.put_took.as_secs_f64());
         self.moved.notify_waiters();
     }
 
     fn base_wanted(&self, gap: &Gap) {
         tracing::warn!(source = %self.settings.name, reason = gap.reason.name(), detail = gap.detail, "gap");
-        metrics::counter!("holdfast_gaps_total", "source" => self.name(), "reason" => gap.reason.name()).increment(1);
+        metrics::counter!(words::GAPS.name, "source" => self.name(), "reason" => gap.reason.name()).increment(1);
         self.board.update(&self.settings.name, |state| state.gap = Some(gap.reason.name().to_owned()));
         self.bases.wanted(gap);
     }

@@ -64,6 +64,16 @@ pub enum LogError {
         /// Theirs.
         theirs: Epoch,
     },
+    /// Whether our own fence was written is not known. It may hold the log: take it again with `epoch` as ours, or what
+    /// may be our own reign would look like a rival's.
+    #[error("whether the fence of epoch {epoch} was written is not known")]
+    FenceUndecided {
+        /// The epoch that may be ours.
+        epoch: Epoch,
+        /// What the store said.
+        #[source]
+        source: StoreError,
+    },
     /// Another writer uses our own epoch, which can only be a copy of this process's memory or a broken store.
     #[error(
         "slot {slot} of log {source_name} holds another writer's object of our own epoch {epoch}: stop both writers"
@@ -100,6 +110,7 @@ impl LogError {
     pub const fn is_store_trouble(&self) -> bool {
         match self {
             Self::Store(error) => !matches!(error.kind, StoreErrorKind::Missing | StoreErrorKind::Short { .. }),
+            Self::FenceUndecided { .. } => true,
             Self::Object(_)
             | Self::Missing { .. }
             | Self::Fenced { .. }

@@ -12,10 +12,10 @@ use crate::log::entry::Entry;
 use crate::log::env::LogEnv;
 use crate::log::error::{LogError, ObjectError, ObjectErrorKind};
 use crate::log::history::History;
-use crate::log::object::{Seal, draft};
+use crate::log::object::{Object, Seal, draft};
 use crate::model::{Epoch, LogId, Slot, SourceName};
 use crate::step::Step;
-use crate::store::{Part, Put, layout, put_own};
+use crate::store::{Part, Put, StoreErrorKind, layout, put_own};
 
 /// A writer's reign over a log, just begun.
 #[derive(Debug)]
@@ -39,7 +39,8 @@ pub struct Reign {
 }
 
 /// Takes the next epoch over the log of `source`. `ours` is the epoch that this process held before, if any: if somebody
-/// took a higher one since then, this process is the one that was fenced, and must not take it back.
+/// took a higher one since then, this process is the one that was fenced, and must not take it back. After
+/// [`LogError::FenceUndecided`] ours is the epoch that it names.
 pub async fn take(env: &LogEnv, source: &SourceName, ours: Option<Epoch>) -> Result<Reign, LogError> {
     loop {
         let history = History::load(env, source).await?;
@@ -74,8 +75,13 @@ async fn try_take(env: &LogEnv, source: &SourceName, history: History) -> Result
     let key = layout::segment(source, slot);
     let sealed = seal.seal(&header, &[], |_| Footer::default().encode());
     let sealed = sealed.map_err(|error| ObjectError { key: key.clone(), kind: error.into() })?;
-    if let Put::Taken(_theirs) = put_own(&*env.store, &key, &sealed).await? {
-        return Ok(None);
+    match put_own(&*env.store, &key, &sealed).await {
+        Ok(Put::Ours) => {}
+        Ok(Put::Taken(_theirs)) => return Ok(None),
+        Err(source) if source.kind == StoreErrorKind::Unanswered => {
+            return Err(LogError::FenceUndecided { epoch, source });
+        }
+        Err(error) => return Err(error.into()),
     }
     let (header, _) = Header::decode(sealed.as_bytes()).map_err(|error| ObjectError { key, kind: error.into() })?;
     let hash = sha256(sealed.as_bytes());
@@ -101,8 +107,10 @@ async fn stand(env: &LogEnv, source: &SourceName, history: &History) -> Result<(
     let key = layout::segment(source, last.slot);
     let bytes = env.store.get(&key, Part::Whole).await?.bytes();
     let hash = sha256(&bytes);
-    // The position that everything continues from must be proved, not believed.
-    let object = crate::log::object::Object::open(&key, bytes, &env.keys)?;
+    // The position and the hash that everything continues from must be proved, not believed: a bit that was read wrong
+    // anywhere in the object would stand in the chain for ever.
+    let mut object = Object::open(&key, bytes, &env.keys)?;
+    while object.next_frame()?.is_some() {}
     object.footer()?;
     if last.agrees_with(&object.header) {
         Ok((Cursor { to: last.to, to_time: last.to_time, open: None }, hash))

@@ -52,6 +52,29 @@ impl History {
         Ok(history)
     }
 
+    /// Finds the log of `source` from entries that were known before: they are trusted by the rule for checkpoints,
+    /// and only what is behind them is listed. If the log does not confirm them, everything is found as by
+    /// [`History::load`]. Which checkpoint is the newest is not asked: a writer needs that, and uses `load`.
+    pub async fn load_from(env: &LogEnv, source: &SourceName, mut known: Vec<Entry>) -> Result<Self, LogError> {
+        let mut history = Self::default();
+        let first = history.find_boundary(env, source).await?;
+        known.retain(|entry| entry.slot >= first);
+        // The last one's hash is what the log confirms; what stands behind it is listed again.
+        let proved = known.iter().rposition(|entry| !entry.void && entry.hash.is_some());
+        known.truncate(proved.map_or(0, |at| at + 1));
+        if !contiguous(first.before(), &known) {
+            return Self::load(env, source).await;
+        }
+        match history.confirmed(env, source, &known).await {
+            Ok(true) => {}
+            Err(error) if error.is_store_trouble() => return Err(error),
+            Ok(false) | Err(_) => return Self::load(env, source).await,
+        }
+        history.entries = known;
+        history.read_tail(env, source, first).await?;
+        Ok(history)
+    }
+
     /// The objects that count, in order.
     pub fn live(&self) -> impl DoubleEndedIterator<Item = &Entry> {
         self.entries.iter().filter(|entry| !entry.void)
@@ -138,8 +161,7 @@ impl History {
         while at >= first {
             let key = layout::checkpoint(source, at);
             let checkpoint = Checkpoint::read(self.open(env, &key).await?)?;
-            let begins = checkpoint.entries.first().map(|entry| entry.slot);
-            if checkpoint.slot() != at || begins != Some(checkpoint.previous.next()) {
+            if checkpoint.slot() != at || !contiguous(checkpoint.previous, &checkpoint.entries) {
                 let kind = ObjectErrorKind::Misplaced { what: "its range of slots" };
                 return Err(ObjectError { key, kind }.into());
             }
@@ -191,6 +213,10 @@ impl History {
             tail.insert(slot, Entry::of_header(&header));
         }
         self.place(source, tail, after)?;
+        if let (Some(boundary), true) = (self.boundary, self.entries.is_empty()) {
+            // A log that begins anew here would forget where it stood.
+            return Err(LogError::Missing { key: layout::segment(source, boundary) });
+        }
         self.mark_void(&links);
         Ok(())
     }
@@ -199,14 +225,15 @@ impl History {
     fn place(&mut self, source: &SourceName, tail: BTreeMap<Slot, Entry>, after: Slot) -> Result<(), LogError> {
         let last = tail.keys().next_back().copied().unwrap_or(after);
         let in_flight = u64::try_from(IN_FLIGHT_PUTS_MAX).unwrap_or(u64::MAX);
-        let fenced = self.last_rise(&tail);
+        // What is certain to have been there: what a boundary names, and all in front of a fence.
+        let certain = self.last_rise(&tail).max(self.boundary.map_or(Slot::NONE, Slot::next));
         let mut expected = after.next();
         for (slot, entry) in tail {
             if slot.get() - expected.get() > MISSING_SLOTS_MAX {
                 let kind = ObjectErrorKind::Misplaced { what: "slot; it stands far behind the end of the log" };
                 return Err(ObjectError { key: layout::segment(source, slot), kind }.into());
             }
-            while expected < slot && (expected < fenced || last.get() - expected.get() >= in_flight) {
+            while expected < slot && (expected < certain || last.get() - expected.get() >= in_flight) {
                 self.missing.push(expected);
                 expected = expected.next();
             }
@@ -251,6 +278,16 @@ impl History {
             before = Some(entry);
         }
     }
+}
+
+/// Whether `entries` are the slots right after `before`, none left out.
+pub(crate) fn contiguous(before: Slot, entries: &[Entry]) -> bool {
+    let mut before = before;
+    entries.iter().all(|entry| {
+        let follows = entry.slot == before.next();
+        before = entry.slot;
+        follows
+    }) && !entries.is_empty()
 }
 
 #[cfg(test)]

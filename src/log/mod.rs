@@ -26,6 +26,7 @@ pub mod history;
 pub mod latch;
 pub mod object;
 pub mod reader;
+pub mod scrub;
 pub mod writer;
 
 pub use assemble::{Assembler, Item};
@@ -37,4 +38,5 @@ pub use error::{LogError, ObjectError, ObjectErrorKind};
 pub use fence::Reign;
 pub use history::History;
 pub use reader::{Reader, Segment};
+pub use scrub::{Depth, Finding, Outcome, ScrubReport, Verdict, scrub, scrub_object};
 pub use writer::{Durable, Writer};

@@ -158,6 +158,11 @@ impl Object {
         self.trailer.frames
     }
 
+    /// Where the next frame begins.
+    pub const fn next_at(&self) -> usize {
+        self.next_at
+    }
+
     /// Opens the footer.
     pub fn footer(&self) -> Result<Vec<u8>, ObjectError> {
         let at = usize::try_from(self.trailer.footer_at).unwrap_or(usize::MAX);

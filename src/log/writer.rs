@@ -25,6 +25,7 @@ use crate::log::entry::Entry;
 use crate::log::env::LogEnv;
 use crate::log::error::{LogError, ObjectError};
 use crate::log::fence::Reign;
+use crate::log::history::contiguous;
 use crate::log::latch::Latch;
 use crate::log::object::{Seal, draft};
 use crate::model::limits::{CHECKPOINT_EVERY_SLOTS, IN_FLIGHT_BYTES_MAX, IN_FLIGHT_PUTS_MAX, SEGMENT_BYTES_MAX};
@@ -267,6 +268,12 @@ impl Writer {
     fn begin_checkpoint(&mut self) {
         let many = u64::try_from(self.unlisted.len()).unwrap_or(u64::MAX);
         if many < CHECKPOINT_EVERY_SLOTS || self.checkpointing.is_some() {
+            return;
+        }
+        if !contiguous(self.checkpoint, &self.unlisted) {
+            // An object is missing: a checkpoint that passed over it would hide that. The list begins anew when the log
+            // is next opened.
+            self.unlisted.clear();
             return;
         }
         let checkpoint = Checkpoint { previous: self.checkpoint, entries: self.unlisted.clone() };

@@ -179,8 +179,10 @@ const fn log_verdict(error: &LogError) -> Verdict {
             | ObjectErrorKind::Unchained => Verdict::Damaged,
         },
         LogError::Store(_) | LogError::Missing { .. } | LogError::Disordered { .. } => Verdict::Damaged,
-        LogError::Fenced { .. } | LogError::Twin { .. } | LogError::Overtaken { .. } | LogError::Latched => {
-            Verdict::Failed
-        }
+        LogError::Fenced { .. }
+        | LogError::FenceUndecided { .. }
+        | LogError::Twin { .. }
+        | LogError::Overtaken { .. }
+        | LogError::Latched => Verdict::Failed,
     }
 }

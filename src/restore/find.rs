@@ -1,27 +1,31 @@
-//! Finds transactions by what they did: the one just before the accident.
+//! Finds transactions: by table, time, operation and key; the one just before the accident.
 //!
-//! Footers say which segments touch a table; only those are decoded, and what completes the transactions in them. Keys and
-//! values are compared here and shown only to who asks for them (L6).
+//! Only segments whose times can match are read. Keys and values leave the log only where they were asked for (L6).
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
-use crate::apply::postgres::Transaction;
-use crate::codec::footer::{Counts, Footer};
+use bytes::Bytes;
+use serde::Serialize;
+
+use crate::codec::footer::Counts;
 use crate::codec::pgoutput::{Column, Message, OldRow, Relation, Tuple};
 use crate::codec::segment::ObjectKind;
 use crate::codec::wire::WireError;
 use crate::log::{Assembler, Entry, History, Item, LogEnv, LogError, Reader};
-use crate::model::{LogId, Lsn, Slot, SourceName, Timestamp, Xid};
+use crate::model::{Commit, Lsn, Position, SourceName, Timestamp, Xid};
 use crate::restore::error::RestoreError;
 use crate::restore::scan::{Place, commit_lsn};
 
-/// Rows of one transaction that are shown.
-const ROWS_MAX: usize = 100;
+/// Commit times may step back, by a clock that is set; segments that begin this long after `until` are not read.
+const STEP_BACK_MAX: Duration = Duration::from_hours(1);
+/// Rows that are shown of one transaction.
+const ROWS_SHOWN_MAX: usize = 100;
+/// Our own tables are nobody's business.
+const OWN_SCHEMA: &str = "holdfast";
 
-/// What was done to a row or a table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+/// What happened to a row or a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Op {
     /// It appeared.
@@ -34,145 +38,92 @@ pub enum Op {
     Truncate,
 }
 
-/// Whether keys and values are shown.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Whether rows are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Values {
     /// They stay sealed.
-    #[default]
-    Sealed,
+    Hidden,
     /// They are shown.
     Shown,
 }
 
-/// What to look for. What is not given matches everything.
-#[derive(Clone, Debug, Default)]
+/// What is looked for. Everything that is given must hold.
+#[derive(Clone, Debug)]
 pub struct FindOrder {
-    /// A table, by name or by schema and name.
+    /// In whose history.
+    pub source: SourceName,
+    /// It touched this table, by name or by schema and name.
     pub table: Option<String>,
-    /// Committed at this time or later.
+    /// It committed at or after this.
     pub since: Option<Timestamp>,
-    /// Committed at this time or earlier.
+    /// It committed at or before this.
     pub until: Option<Timestamp>,
-    /// Did one of these.
+    /// It did one of these; empty for anything.
     pub ops: BTreeSet<Op>,
-    /// Touched a row whose key is this: `VALUE`, or `COLUMN=VALUE`; all must hold.
-    pub key: Vec<String>,
-    /// Whether keys and values are shown.
+    /// It touched the row with these values: of the key's only column, or of named columns.
+    pub key: Vec<(Option<String>, String)>,
+    /// Whether rows are shown.
     pub values: Values,
     /// At most so many, the newest.
     pub limit: usize,
 }
 
-/// A row that a transaction touched.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct FoundRow {
-    /// In which table.
+/// What a transaction did to one table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Touched {
+    /// The table.
     pub table: String,
-    /// How.
+    /// How often it did what.
+    #[serde(flatten)]
+    pub counts: Counts,
+}
+
+/// A change of one row, shown because it was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Shown {
+    /// The table.
+    pub table: String,
+    /// What happened to it.
     pub op: Op,
-    /// Its columns and values; `None` is NULL. A value that was not sent is left out.
-    pub values: Vec<(String, Option<String>)>,
+    /// What it was, as far as the log says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub old: Option<BTreeMap<String, Option<String>>>,
+    /// What it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub new: Option<BTreeMap<String, Option<String>>>,
 }
 
-/// A transaction.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A transaction that was found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Found {
-    /// Which, and when.
-    pub transaction: Transaction,
-    /// What it did to each table.
-    pub tables: BTreeMap<String, Counts>,
-    /// The rows that match, if values are shown; at most some hundred.
-    pub rows: Vec<FoundRow>,
+    /// Whose.
+    pub source: String,
+    /// Its number: what `before-xid:` and `xid:` take.
+    pub xid: u64,
+    /// Where its commit record begins.
+    pub commit_lsn: String,
+    /// Where it ends: what `lsn:` takes.
+    pub end_lsn: String,
+    /// When it committed.
+    pub time: String,
+    /// What it did.
+    pub tables: Vec<Touched>,
+    /// Its matching rows, at most a hundred.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rows: Vec<Shown>,
 }
 
-/// Finds transactions, oldest first.
-pub async fn find(env: &LogEnv, source: &SourceName, order: &FindOrder) -> Result<Vec<Found>, RestoreError> {
-    let history = History::load(env, source).await?;
+/// Finds transactions; the oldest of them first.
+pub async fn find(env: &LogEnv, order: &FindOrder) -> Result<Vec<Found>, RestoreError> {
+    let history = History::load(env, &order.source).await?;
     let Some(log) = history.log else { return Ok(Vec::new()) };
-    let since = order.since.unwrap_or(Timestamp::MIN);
-    // Times step back, so a segment that begins later may hold an earlier commit; none holds one later than its maximum.
-    let live: Vec<Entry> = history.live().cloned().collect();
-    let first = live.iter().position(|entry| entry.to_time >= since && entry.to > entry.from).unwrap_or(live.len());
-    let needs = live.get(first).map_or(Slot::FIRST, |entry| entry.needs_from);
-    let late: Vec<Entry> = live.into_iter().filter(|entry| entry.slot >= needs).collect();
-    let touching = touching(env, source, log, &late, order).await?;
-    let mut found = VecDeque::new();
-    for run in runs(&late, &touching) {
-        read(Place { env, source, log }, run, order, &mut found).await?;
-    }
-    Ok(found.into())
-}
-
-/// The segments that touch what is looked for, by their footers.
-async fn touching(
-    env: &LogEnv,
-    source: &SourceName,
-    log: LogId,
-    entries: &[Entry],
-    order: &FindOrder,
-) -> Result<BTreeSet<Slot>, RestoreError> {
-    let mut reader = Reader::new(env, source, log, entries.to_vec());
-    let mut slots = BTreeSet::new();
-    while let Some(segment) = reader.next().await? {
-        if may_match(&segment.footer, order) {
-            slots.insert(segment.entry.slot);
-        }
-    }
-    Ok(slots)
-}
-
-fn may_match(footer: &Footer, order: &FindOrder) -> bool {
-    let Some(table) = &order.table else { return footer.transactions > 0 || !footer.subjects.is_empty() };
-    footer.subjects.iter().any(|subject| {
-        let named = subject.name.is_empty() || is_named(&subject.name, table);
-        let did = |op: &Op| match op {
-            Op::Insert => subject.counts.inserts > 0,
-            Op::Update => subject.counts.updates > 0,
-            Op::Delete => subject.counts.deletes > 0,
-            Op::Truncate => subject.counts.truncates > 0,
-        };
-        named && (order.ops.is_empty() || order.ops.iter().any(did))
-    })
-}
-
-fn is_named(qualified: &str, asked: &str) -> bool {
-    qualified == asked || qualified.split_once('.').is_some_and(|(_, name)| name == asked)
-}
-
-/// Consecutive segments to decode: those that touch what is looked for, and those that complete transactions in them.
-fn runs(entries: &[Entry], touching: &BTreeSet<Slot>) -> Vec<Vec<Entry>> {
-    let mut wanted = BTreeSet::new();
-    for entry in entries.iter().filter(|entry| entry.kind == ObjectKind::Data && entry.to > entry.from) {
-        let span = entry.needs_from..=entry.slot;
-        if touching.range(span.clone()).next().is_some() {
-            wanted.extend(entries.iter().map(|entry| entry.slot).filter(|slot| span.contains(slot)));
-        }
-    }
-    let mut runs: Vec<Vec<Entry>> = Vec::new();
-    let mut goes_on = false;
-    for entry in entries {
-        let is_wanted = wanted.contains(&entry.slot);
-        match (runs.last_mut().filter(|_| goes_on), is_wanted) {
-            (Some(run), true) => run.push(entry.clone()),
-            (None, true) => runs.push(vec![entry.clone()]),
-            (_, false) => {}
-        }
-        goes_on = is_wanted;
-    }
-    runs
-}
-
-async fn read(
-    place: Place<'_>,
-    run: Vec<Entry>,
-    order: &FindOrder,
-    found: &mut VecDeque<Found>,
-) -> Result<(), RestoreError> {
-    let from = run.first().map(|entry| entry.from).unwrap_or_default();
-    let mut reader = Reader::new(place.env, place.source, place.log, run);
-    let mut assembler = Assembler::new(from);
-    let mut search = Search { order, relations: BTreeMap::new(), open: None };
-    let mut items = Vec::new();
+    let live: Vec<_> = history.live().cloned().collect();
+    let place = Place { env, source: &order.source, log };
+    let mut finder = Finder { order, relations: BTreeMap::new(), open: None, found: VecDeque::new() };
+    let entries = in_time(&live, order);
+    let from = entries.first().map_or(Position::ZERO, |entry| entry.from);
+    let mut reader = Reader::new(env, &order.source, log, entries);
+    let (mut assembler, mut items) = (Assembler::new(from), Vec::new());
     while let Some(mut segment) = reader.next().await? {
         if segment.entry.kind == ObjectKind::Fence {
             items.extend(assembler.fence());
@@ -181,66 +132,84 @@ async fn read(
             for record in records {
                 assembler.push(record, &mut items)?;
                 for item in items.drain(..) {
-                    let done = search.take(item).map_err(|source| place.wrong(assembler.position(), source))?;
-                    if let Some(one) = done {
-                        found.push_back(one);
-                        if found.len() > order.limit {
-                            found.pop_front();
-                        }
-                    }
+                    finder.take(item).map_err(|error| place.wrong(assembler.position(), error))?;
                 }
             }
         }
     }
-    Ok(())
+    Ok(finder.found.into())
 }
 
-/// A transaction that is being read.
-struct Candidate {
-    begun: (Xid, Lsn),
-    tables: BTreeMap<String, Counts>,
-    rows: Vec<FoundRow>,
+/// The segments in which a matching transaction may complete, and those before them in which it may begin.
+fn in_time(live: &[Entry], order: &FindOrder) -> Vec<Entry> {
+    let latest = order.until.map(|until| {
+        let slack = i64::try_from(STEP_BACK_MAX.as_micros()).unwrap_or(i64::MAX);
+        Timestamp::from_micros(until.micros().saturating_add(slack))
+    });
+    let may_match = |entry: &&Entry| {
+        order.since.is_none_or(|since| entry.to_time >= since) && latest.is_none_or(|latest| entry.from_time <= latest)
+    };
+    let first = live.iter().filter(may_match).map(|entry| entry.needs_from).min();
+    let last = live.iter().filter(may_match).map(|entry| entry.slot).max();
+    let (Some(first), Some(last)) = (first, last) else { return Vec::new() };
+    live.iter().filter(|entry| (first..=last).contains(&entry.slot)).cloned().collect()
+}
+
+/// The transaction whose changes are coming.
+struct Open {
+    xid: Xid,
+    commit_lsn: Lsn,
+    counts: BTreeMap<u32, Counts>,
     matches: bool,
+    rows: Vec<Shown>,
 }
 
-struct Search<'o> {
-    order: &'o FindOrder,
+struct Finder<'a> {
+    order: &'a FindOrder,
     relations: BTreeMap<u32, Relation>,
-    open: Option<Candidate>,
+    open: Option<Open>,
+    found: VecDeque<Found>,
 }
 
-impl Search<'_> {
-    fn take(&mut self, item: Item) -> Result<Option<Found>, WireError> {
+/// A change, taken apart as far as finding needs it.
+struct Change<'a> {
+    relid: u32,
+    op: Op,
+    old: Option<Tuple<'a>>,
+    new: Option<Tuple<'a>>,
+}
+
+impl Finder<'_> {
+    fn take(&mut self, item: Item) -> Result<(), WireError> {
         match item {
             Item::Begin(xid, wire) => {
-                let begun = (xid, commit_lsn(&wire)?);
-                self.open = Some(Candidate { begun, tables: BTreeMap::new(), rows: Vec::new(), matches: false });
+                let commit_lsn = commit_lsn(&wire)?;
+                self.open = Some(Open { xid, commit_lsn, counts: BTreeMap::new(), matches: false, rows: Vec::new() });
             }
             Item::Message(wire) | Item::Context(wire) => self.message(&wire)?,
-            Item::Commit(commit) => {
-                let Some(Candidate { begun: (xid, commit_lsn), tables, rows, matches }) = self.open.take() else {
-                    return Ok(None);
-                };
-                let in_time = self.order.since.is_none_or(|since| commit.time >= since)
-                    && self.order.until.is_none_or(|until| commit.time <= until);
-                let transaction = Transaction { xid, commit_lsn, position: commit.position, time: commit.time };
-                return Ok((matches && in_time).then_some(Found { transaction, tables, rows }));
-            }
-            Item::Void => self.open = None,
-            Item::Session(_) | Item::Gap(_) | Item::Heartbeat(_) => {}
+            Item::Commit(commit) => self.commit(commit),
+            Item::Void | Item::Session(_) => self.open = None,
+            Item::Gap(_) | Item::Heartbeat(_) => {}
         }
-        Ok(None)
+        Ok(())
     }
 
-    fn message(&mut self, wire: &[u8]) -> Result<(), WireError> {
+    fn message(&mut self, wire: &Bytes) -> Result<(), WireError> {
         match Message::decode(wire)? {
-            Message::Relation(relation) => drop(self.relations.insert(relation.relid, relation)),
-            Message::Insert { relid, new } => self.change(relid, Op::Insert, None, Some(new)),
-            Message::Update { relid, old, new } => self.change(relid, Op::Update, old.map(tuple), Some(new)),
-            Message::Delete { relid, old } => self.change(relid, Op::Delete, Some(tuple(old)), None),
+            Message::Relation(relation) => {
+                self.relations.insert(relation.relid, relation);
+            }
+            Message::Insert { relid, new } => self.change(&Change { relid, op: Op::Insert, old: None, new: Some(new) }),
+            Message::Update { relid, old, new } => {
+                let old = old.map(|(OldRow::Key(old) | OldRow::Full(old))| old);
+                self.change(&Change { relid, op: Op::Update, old, new: Some(new) });
+            }
+            Message::Delete { relid, old: OldRow::Key(old) | OldRow::Full(old) } => {
+                self.change(&Change { relid, op: Op::Delete, old: Some(old), new: None });
+            }
             Message::Truncate { relids, .. } => {
                 for relid in relids.iter() {
-                    self.change(relid, Op::Truncate, None, None);
+                    self.change(&Change { relid, op: Op::Truncate, old: None, new: None });
                 }
             }
             Message::Begin(_)
@@ -252,55 +221,90 @@ impl Search<'_> {
         Ok(())
     }
 
-    fn change(&mut self, relid: u32, op: Op, old: Option<Tuple<'_>>, new: Option<Tuple<'_>>) {
-        let (Some(open), Some(relation)) = (&mut self.open, self.relations.get(&relid)) else { return };
-        let table = format!("{}.{}", relation.namespace, relation.name);
-        let counts = open.tables.entry(table.clone()).or_default();
-        match op {
+    fn change(&mut self, change: &Change<'_>) {
+        let Some(relation) = self.relations.get(&change.relid) else { return };
+        let Some(open) = &mut self.open else { return };
+        if relation.namespace == OWN_SCHEMA {
+            return;
+        }
+        let counts = open.counts.entry(change.relid).or_default();
+        match change.op {
             Op::Insert => counts.inserts += 1,
             Op::Update => counts.updates += 1,
             Op::Delete => counts.deletes += 1,
             Op::Truncate => counts.truncates += 1,
         }
-        let of_table = self.order.table.as_ref().is_none_or(|asked| is_named(&table, asked));
-        let of_op = self.order.ops.is_empty() || self.order.ops.contains(&op);
-        let has_key = |tuple: &Tuple<'_>| self.order.key.iter().all(|key| is_key(relation, *tuple, key));
-        let of_key = self.order.key.is_empty() || old.iter().chain(&new).any(has_key);
-        if !(of_table && of_op && of_key) {
+        if !matches(self.order, relation, change) {
             return;
         }
         open.matches = true;
-        if self.order.values == Values::Shown && open.rows.len() < ROWS_MAX {
-            let values = new.or(old).map(|tuple| values(relation, tuple)).unwrap_or_default();
-            open.rows.push(FoundRow { table, op, values });
+        if self.order.values == Values::Shown && open.rows.len() < ROWS_SHOWN_MAX {
+            let values = |tuple: Option<Tuple<'_>>| tuple.map(|tuple| values(relation, tuple));
+            let (old, new) = (values(change.old), values(change.new));
+            open.rows.push(Shown { table: name(relation), op: change.op, old, new });
+        }
+    }
+
+    fn commit(&mut self, commit: Commit) {
+        let Some(open) = self.open.take() else { return };
+        let in_time = self.order.since.is_none_or(|since| commit.time >= since)
+            && self.order.until.is_none_or(|until| commit.time <= until);
+        // Our own heartbeats and marks touch no table, and are nobody's accident.
+        if !in_time || !open.matches {
+            return;
+        }
+        let touched = |(relid, counts): (&u32, &Counts)| {
+            self.relations.get(relid).map(|relation| Touched { table: name(relation), counts: *counts })
+        };
+        let found = Found {
+            source: self.order.source.to_string(),
+            xid: open.xid.get(),
+            commit_lsn: open.commit_lsn.to_string(),
+            end_lsn: Lsn::from(commit.position).to_string(),
+            time: commit.time.to_string(),
+            tables: open.counts.iter().filter_map(touched).collect(),
+            rows: open.rows,
+        };
+        self.found.push_back(found);
+        if self.found.len() > self.order.limit {
+            self.found.pop_front();
         }
     }
 }
 
-const fn tuple(old: OldRow<'_>) -> Tuple<'_> {
-    match old {
-        OldRow::Key(tuple) | OldRow::Full(tuple) => tuple,
-    }
+fn name(relation: &Relation) -> String {
+    format!("{}.{}", relation.namespace, relation.name)
 }
 
-/// Whether a row has the key: the named column has the value, or, without a name, any column of the key.
-fn is_key(relation: &Relation, tuple: Tuple<'_>, key: &str) -> bool {
-    let named = key.split_once('=').filter(|(name, _)| relation.columns.iter().any(|column| column.name == *name));
-    relation.columns.iter().zip(tuple.columns()).any(|(column, value)| {
-        let wanted = match named {
-            Some((name, wanted)) if name == column.name => wanted,
-            None if column.in_key => key,
-            Some(_) | None => return false,
-        };
-        value == Column::Text(wanted.as_bytes())
+fn matches(order: &FindOrder, relation: &Relation, change: &Change<'_>) -> bool {
+    let table = order.table.as_ref().is_none_or(|wanted| *wanted == relation.name || *wanted == name(relation));
+    let op = order.ops.is_empty() || order.ops.contains(&change.op);
+    let row = [change.old, change.new].into_iter().flatten();
+    table && op && (order.key.is_empty() || row.into_iter().any(|tuple| has_key(order, relation, tuple)))
+}
+
+fn has_key(order: &FindOrder, relation: &Relation, tuple: Tuple<'_>) -> bool {
+    let keys = relation.columns.iter().filter(|column| column.in_key).count();
+    order.key.iter().all(|(wanted, value)| {
+        let mut columns = relation.columns.iter().zip(tuple.columns());
+        columns.any(|(column, held)| {
+            let named = match wanted {
+                Some(wanted) => *wanted == column.name,
+                // A value alone means the key's only column; where all columns are the key, any of them.
+                None => column.in_key && (keys == 1 || keys == relation.columns.len()),
+            };
+            named && matches!(held, Column::Text(text) | Column::Binary(text) if text == value.as_bytes())
+        })
     })
 }
 
-fn values(relation: &Relation, tuple: Tuple<'_>) -> Vec<(String, Option<String>)> {
-    let shown = |(column, value): (&crate::codec::pgoutput::RelationColumn, Column<'_>)| match value {
-        Column::Null => Some((column.name.clone(), None)),
-        Column::Text(text) => Some((column.name.clone(), Some(String::from_utf8_lossy(text).into_owned()))),
-        Column::Unchanged | Column::Binary(_) => None,
+fn values(relation: &Relation, tuple: Tuple<'_>) -> BTreeMap<String, Option<String>> {
+    let columns = relation.columns.iter().zip(tuple.columns());
+    let value = |held: Column<'_>| match held {
+        Column::Null => Some(None),
+        Column::Unchanged => None,
+        Column::Text(text) => Some(Some(String::from_utf8_lossy(text).into_owned())),
+        Column::Binary(bytes) => Some(Some(hex::encode(bytes))),
     };
-    relation.columns.iter().zip(tuple.columns()).filter_map(shown).collect()
+    columns.filter_map(|(column, held)| value(held).map(|value| (column.name.clone(), value))).collect()
 }

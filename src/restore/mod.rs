@@ -22,10 +22,8 @@ pub mod target;
 pub mod windows;
 
 pub use error::{NotRestorable, RestoreError, Verdict};
-pub use find::{FindOrder, Found, Op, Values, find};
 pub use plan::{Cut, Facts, GapRule, Plan};
 pub use progress::{Phase, RestoreProgress, Unwatched};
 pub use run::{RestoreOrder, RestoreReport, restore};
 pub use schema::Roles;
 pub use survey::Survey;
-pub use windows::{Stretch, stretches};

@@ -10,6 +10,8 @@
 
 mod apply;
 mod auth;
+mod base;
+mod check;
 mod copy;
 mod identity;
 mod init;

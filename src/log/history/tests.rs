@@ -1,7 +1,9 @@
 //! A history found by checkpoints is the one found by listing, and what is missing is told from what was never there.
 
 use super::*;
+use crate::codec::segment::Header;
 use crate::log::fixture::{Fixture, main_source, transaction, write_segment};
+use crate::log::object::Seal;
 use crate::model::limits::CHECKPOINT_EVERY_SLOTS;
 
 async fn load(fixture: &Fixture) -> History {
@@ -36,8 +38,8 @@ async fn l4_a_missing_object_is_named_and_a_dying_writers_hole_is_not() {
         for number in 1..last {
             write_segment(&mut writer, &transaction(number)).await;
         }
-        for slot in &gone {
-            remove(&fixture, *slot);
+        for slot in gone {
+            remove(&fixture, slot);
         }
         let history = load(&fixture).await;
         let found: Vec<_> = history.missing.iter().map(|slot| slot.get()).collect();
@@ -57,6 +59,23 @@ async fn l4_an_object_lost_in_front_of_a_fence_is_missing_however_near_the_end()
     assert_eq!((slots(&history.entries), history.missing.clone()), (vec![1, 3, 4], vec![Slot::new(2)]));
     assert_eq!(history.hole(), Slot::new(5));
     assert_eq!(history.entries[0].hash, None, "the fence continues the missing object, not the one before it");
+}
+
+/// A log that began anew at its boundary would forget where it stood.
+#[tokio::test]
+async fn l4_what_a_boundary_names_is_missing_if_it_is_not_there() {
+    let fixture = Fixture::with_a_log(35).await;
+    let (log, first) = (fixture.log().await, fixture.entry(4).await);
+    let sealed = boundary::seal(&first, [0; 32], &mut Seal::new(&fixture.env, *log.as_bytes(), Epoch::new(1)));
+    fixture.store.tamper(&layout::boundary(&main_source(), Slot::new(4)), Some(sealed.unwrap().bytes()));
+    remove(&fixture, 4);
+    let history = load(&fixture).await;
+    assert_eq!((history.missing.clone(), slots(&history.entries)), (vec![Slot::new(4)], vec![5, 6, 7]));
+    for slot in 5..=7 {
+        remove(&fixture, slot);
+    }
+    let error = History::load(&fixture.env, &main_source()).await.unwrap_err();
+    assert!(matches!(error, LogError::Missing { key } if key == layout::segment(&main_source(), Slot::new(4))));
 }
 
 #[tokio::test]
@@ -93,7 +112,6 @@ async fn l7_a_history_found_by_checkpoints_is_the_one_found_by_listing() {
 
 #[tokio::test]
 async fn l8_an_object_at_an_absurd_slot_is_foreign_and_not_a_million_missing_ones() {
-    use crate::codec::segment::Header;
     let fixture = Fixture::with_a_log(34).await;
     let bytes = fixture.object(2).await;
     let (header, length) = Header::decode(&bytes).unwrap();
@@ -102,4 +120,42 @@ async fn l8_an_object_at_an_absurd_slot_is_foreign_and_not_a_million_missing_one
     fixture.store.tamper(&layout::segment(&main_source(), slot), Some(forged.into()));
     let error = History::load(&fixture.env, &main_source()).await.unwrap_err();
     assert!(matches!(error, LogError::Object(error) if error.key == layout::segment(&main_source(), slot)));
+}
+
+/// Whoever kept a list may have kept it while the log was emptied, cut or begun anew: it is believed only as far as the
+/// log itself confirms it.
+#[tokio::test]
+async fn l7_a_history_found_from_known_entries_is_the_one_found_by_listing() {
+    let fixture = Fixture::new(35);
+    let mut writer = fixture.writer().await;
+    for number in 1..=20 {
+        write_segment(&mut writer, &transaction(number)).await;
+    }
+    let plain = |history: &History| -> Vec<Entry> {
+        history.entries.iter().map(|entry| Entry { bytes: 0, hash: None, ..entry.clone() }).collect()
+    };
+    let whole = load(&fixture).await;
+    let stranger = load(&Fixture::with_a_log(36).await).await;
+    let holed: Vec<_> = whole.entries.iter().filter(|entry| entry.slot != Slot::new(4)).cloned().collect();
+    let forged: Vec<_> = whole.entries.iter().map(|entry| Entry { hash: Some([7; 32]), ..entry.clone() }).collect();
+    #[rustfmt::skip]
+    let cases = [
+        // known                           why
+        (vec![],                           "nothing known"),
+        (whole.entries.clone(),            "everything, the last one without its hash"),
+        (whole.entries[..9].to_vec(),      "some of it"),
+        (whole.entries[5..9].to_vec(),     "without its beginning"),
+        (holed,                            "with a hole"),
+        (forged,                           "with hashes that the log does not confirm"),
+        (stranger.entries.clone(),         "another log's"),
+    ];
+    for (known, why) in cases {
+        let found = History::load_from(&fixture.env, &main_source(), known).await.unwrap();
+        assert_eq!((plain(&found), found.log), (plain(&whole), whole.log), "{why}");
+    }
+    // The newest objects are lost: what was known of them is not believed.
+    (18..=21).for_each(|slot| remove(&fixture, slot));
+    let cut = load(&fixture).await;
+    let found = History::load_from(&fixture.env, &main_source(), whole.entries).await.unwrap();
+    assert_eq!(slots(&found.entries), slots(&cut.entries), "ahead of the store");
 }

@@ -6,13 +6,18 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::clock::{Clock, sleep};
+use crate::clock::{Clock, sleep, timeout};
 use crate::connect::{ConnectError, ConnectTarget, Mode, Session, quote_literal};
+use crate::model::Lsn;
 use crate::source::postgres::names;
 use crate::source::postgres::slot::{self, SlotState};
 
 /// After a failure the session is opened anew, at the earliest after this.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
+/// The slot is looked at this often, however rare the beats are: a disk fills fast.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// A server that does not answer for so long has failed.
+const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 
 /// What the task beats on.
 #[derive(Clone, Debug)]
@@ -25,11 +30,13 @@ pub struct Beat {
     pub every: Duration,
 }
 
-/// What the slot looked like last, and whether it could be asked.
+/// What the server and the slot looked like last, and whether they could be asked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pulse {
     /// The slot; `None` until it was asked, or if it is gone.
     pub slot: Option<SlotState>,
+    /// The end of the server's log at the last beat.
+    pub head: Lsn,
     /// How often a beat failed since the last one that did not.
     pub failures: u32,
 }
@@ -52,15 +59,35 @@ pub async fn run(beat: Beat, pulse: watch::Sender<Pulse>, clock: Arc<dyn Clock>)
 async fn session(beat: &Beat, pulse: &watch::Sender<Pulse>, clock: &dyn Clock) -> Result<Duration, ConnectError> {
     let mut session = Session::connect(&beat.target, Mode::Sql, clock, &[]).await?;
     loop {
-        emit(&mut session, names::HEARTBEAT, "{}").await?;
-        let slot = slot::state(&mut session, &beat.slot).await?;
-        pulse.send_replace(Pulse { slot, failures: 0 });
-        sleep(clock, beat.every).await;
+        let next = clock.tick().after(beat.every);
+        let beaten = timeout(clock, ANSWER_WITHIN, emit(&mut session, names::HEARTBEAT, "{}")).await;
+        let Ok(head) = beaten else { return Err(silent()) };
+        let head = head?;
+        loop {
+            let looked = timeout(clock, ANSWER_WITHIN, slot::state(&mut session, &beat.slot)).await;
+            let Ok(slot) = looked else { return Err(silent()) };
+            pulse.send_replace(Pulse { slot: slot?, head, failures: 0 });
+            let now = clock.tick();
+            if now >= next {
+                break;
+            }
+            clock.sleep_until(next.min(now.after(LOOK_EVERY))).await;
+            if clock.tick() >= next {
+                break;
+            }
+        }
     }
 }
 
-/// Writes a transactional message into the stream.
-pub async fn emit(session: &mut Session, prefix: &str, content: &str) -> Result<(), ConnectError> {
+const fn silent() -> ConnectError {
+    ConnectError::Answer { doing: "beat", lacks: "an answer in time" }
+}
+
+/// Writes a transactional message into the stream; gives where it stands. It commits behind that.
+pub async fn emit(session: &mut Session, prefix: &str, content: &str) -> Result<Lsn, ConnectError> {
     let (prefix, content) = (quote_literal(prefix), quote_literal(content));
-    session.simple(&format!("SELECT pg_catalog.pg_logical_emit_message(true, {prefix}, {content})")).await.map(drop)
+    let sql = format!("SELECT pg_catalog.pg_logical_emit_message(true, {prefix}, {content})");
+    let row = session.one_row(&sql).await?;
+    let at = row.get(0).and_then(|lsn| lsn.parse().ok());
+    at.ok_or(ConnectError::Answer { doing: "write a message", lacks: "its position" })
 }

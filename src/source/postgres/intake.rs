@@ -55,6 +55,7 @@ pub struct Intake {
     heartbeat_every: Duration,
     heartbeat_at: Option<Tick>,
     hurry_at: Option<Tick>,
+    proved: bool,
 }
 
 impl Intake {
@@ -72,6 +73,7 @@ impl Intake {
             heartbeat_every,
             heartbeat_at: None,
             hurry_at: None,
+            proved: false,
         }
     }
 
@@ -169,6 +171,7 @@ impl Intake {
                     let gap = Gap { exact_until: before, time: commit.time, reason: Reason::SchemaChanged, detail };
                     push_gap(gap, into);
                 }
+                self.prove(into);
             }
         }
         self.drained(Lsn::from(commit.position), into);
@@ -184,8 +187,16 @@ impl Intake {
             self.to = sent.position;
             let heartbeat = Record { role: Role::Commits(sent), ..Record::own(Kind::Heartbeat, Bytes::new()) };
             into.push(Arrival::Record(heartbeat));
+            self.prove(into);
         }
         self.drained(Lsn::from(sent.position), into);
+    }
+
+    /// The first position of a session is made durable at once: it proves that the whole road works.
+    fn prove(&mut self, into: &mut Vec<Arrival>) {
+        if !std::mem::replace(&mut self.proved, true) {
+            into.push(Arrival::Hurry);
+        }
     }
 
     fn drained(&mut self, at: Lsn, into: &mut Vec<Arrival>) {

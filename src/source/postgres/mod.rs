@@ -8,6 +8,7 @@
 
 pub mod base;
 pub mod catalog;
+pub mod check;
 pub mod context;
 pub mod feedback;
 pub mod heartbeat;

@@ -1,7 +1,8 @@
 //! The accident, found and undone; and what damages a restore, named.
 
 use holdfast::codec::base::Content;
-use holdfast::restore::{FindOrder, Op, Values, Verdict, find};
+use holdfast::restore::Verdict;
+use holdfast::restore::find::{FindOrder, Op, Values, find};
 use holdfast::store::layout;
 
 use crate::restore::site::Site;
@@ -25,28 +26,36 @@ async fn the_accident_is_found_by_table_operation_and_key() {
     let xid = site.sql("begin; delete from t; insert into other values (8, 'x'); select pg_current_xact_id(); commit");
     site.sql("truncate other");
     site.capture().await;
-    let order = |table: &str, ops: &[Op], key: &[&str]| FindOrder {
+    let order = |table: &str, ops: &[Op], key: &[(Option<&str>, &str)]| FindOrder {
+        source: site.source.clone(),
         table: Some(table.to_owned()),
+        since: None,
+        until: None,
         ops: ops.iter().copied().collect(),
-        key: key.iter().map(|&key| key.to_owned()).collect(),
+        key: key.iter().map(|(name, value)| (name.map(str::to_owned), (*value).to_owned())).collect(),
+        values: Values::Hidden,
         limit: 10,
-        ..FindOrder::default()
     };
-    let search = async |order: FindOrder| find(&site.env, &site.source, &order).await.unwrap();
+    let search = async |order: FindOrder| find(&site.env, &order).await.unwrap();
+    let counts = |found: &holdfast::restore::find::Found, table: &str| {
+        found.tables.iter().find(|touched| touched.table == table).unwrap().counts
+    };
     let found = search(order("public.t", &[Op::Delete], &[])).await;
     assert_eq!(found.len(), 1);
-    assert_eq!(found[0].transaction.xid.get().to_string(), xid);
-    assert_eq!((found[0].tables["public.t"].deletes, found[0].tables["public.other"].inserts), (100, 1));
+    assert_eq!(found[0].xid.to_string(), xid);
+    assert_eq!((counts(&found[0], "public.t").deletes, counts(&found[0], "public.other").inserts), (100, 1));
     assert!(found[0].rows.is_empty(), "values stay sealed");
-    assert_eq!(search(order("t", &[], &["5"])).await.len(), 3, "its insert, its update, its delete");
-    assert_eq!(search(order("t", &[Op::Update], &["id=5"])).await.len(), 1);
-    assert_eq!(search(order("t", &[Op::Update], &["id=6"])).await.len(), 0);
+    assert_eq!(search(order("t", &[], &[(None, "5")])).await.len(), 3, "its insert, its update, its delete");
+    assert_eq!(search(order("t", &[Op::Update], &[(Some("id"), "5")])).await.len(), 1);
+    assert_eq!(search(order("t", &[Op::Update], &[(Some("id"), "6")])).await.len(), 0);
     assert_eq!(search(order("other", &[Op::Truncate], &[])).await.len(), 1);
-    assert_eq!(search(FindOrder { limit: 1, ..order("other", &[], &[]) }).await[0].tables["public.other"].truncates, 1);
+    let newest = search(FindOrder { limit: 1, ..order("other", &[], &[]) }).await;
+    assert_eq!((newest.len(), counts(&newest[0], "public.other").truncates), (1, 1));
     let late = FindOrder { since: Some(holdfast::restore::target::time(&since).unwrap()), ..order("other", &[], &[]) };
     assert_eq!(search(late).await.len(), 2);
     let shown = search(FindOrder { values: Values::Shown, ..order("t", &[Op::Update], &[]) }).await;
-    assert_eq!(shown[0].rows[0].values, [("id".to_owned(), Some("5".into())), ("v".to_owned(), Some("fine".into()))]);
+    let new = shown[0].rows[0].new.as_ref().unwrap();
+    assert_eq!((new["id"].as_deref(), new["v"].as_deref()), (Some("5"), Some("fine")));
     site.restore(&format!("before-xid:{xid}"), "undone").await.unwrap();
     assert_eq!(site.server.psql("undone", "select count(*), min(v) from t"), "100|fine");
 }

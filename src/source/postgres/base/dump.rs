@@ -167,7 +167,7 @@ fn major(version: &str) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use super::major;
+    use super::*;
 
     #[test]
     fn the_major_version_is_read_from_what_pg_dump_says() {

@@ -18,6 +18,7 @@ mod rows;
 mod survey;
 pub mod sweep;
 
+pub(crate) use dump::Tools;
 pub use error::BaseTakeError;
 
 use std::sync::Arc;
@@ -102,14 +103,20 @@ async fn attempt(env: &LogEnv, order: &BaseOrder, progress: &Arc<dyn BaseProgres
     progress.begins(survey.bytes());
     let parts = Arc::new(Parts::new(env, &order.source, base));
     let taking = Taking { env, order, held: &held, parts: Arc::clone(&parts), progress: Arc::clone(progress) };
-    if let Err(error) = copy_all(&taking, &mut survey).await {
+    let copied = copy_all(&taking, &mut survey).await;
+    let changed = match survey::fingerprint(&mut sql(env, order, &[]).await?).await {
+        Ok(now) => now != before,
+        Err(_) if copied.is_err() => false, // one cause is enough, and it is the first
+        Err(error) => return Err(error),
+    };
+    if changed || copied.is_err() {
         sweep::forget(env, &order.source, base).await;
-        return Err(error);
     }
-    if survey::fingerprint(&mut sql(env, order, &[]).await?).await? != before {
-        sweep::forget(env, &order.source, base).await;
+    if changed {
+        // Also where something failed: a table that is gone cannot be copied, a column that was renamed neither.
         return Err(BaseTakeError::SchemaChanged);
     }
+    copied?;
     let mut written = parts.written();
     number_pieces(&mut written);
     let manifest = Manifest {
@@ -175,9 +182,14 @@ async fn hold_snapshot(env: &LogEnv, order: &BaseOrder) -> Result<Held, BaseTake
     let mut session = Session::connect(&order.target, Mode::Replication, &*env.clock, &[]).await?;
     let identity = session.identify_system().await?;
     let slot = names::base_slot(&order.source, session.pid());
+    let cancel = session.cancel_token();
     let making = session.create_slot(&slot, SlotLife::Temporary, SlotSnapshot::Export);
     let made = timeout(&*env.clock, SNAPSHOT_WITHIN, making).await;
-    let Ok(made) = made else { return Err(blocked(env, order).await?) };
+    let Ok(made) = made else {
+        // Without it the server waits on, for nobody, and keeps its log meanwhile.
+        cancel.cancel(&*env.clock).await?;
+        return Err(blocked(env, order).await?);
+    };
     let made = made?;
     let snapshot = made.snapshot.ok_or(BaseTakeError::NoSnapshot)?;
     let server = Server {

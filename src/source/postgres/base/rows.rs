@@ -1,4 +1,8 @@
 //! Copies all tables by several workers that share one snapshot: largest first, large tables in ranges of ctid.
+//!
+//! Each stretch is copied within a savepoint and the savepoint is rolled back: so the lock on the table is let go with the
+//! stretch, and DDL that waits for it waits a second or two, not for the base (L12). What DDL then does to the table is
+//! noticed: by its file where rows would be missing, by the schema's fingerprint otherwise.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,6 +27,8 @@ const PAGE_BYTES: u64 = 8192;
 #[derive(Clone, Debug)]
 struct Stretch {
     table: usize,
+    relid: u32,
+    file: u32,
     sql: String,
     bytes: u64,
 }
@@ -68,14 +74,15 @@ fn stretches(survey: &Survey) -> VecDeque<Stretch> {
 
 fn of_table(index: usize, table: &SurveyedTable) -> Vec<Stretch> {
     let ranges = table.bytes.div_ceil(RANGE_BYTES);
+    let stretch = |sql, bytes| Stretch { table: index, relid: table.described.relid, file: table.file, sql, bytes };
     if ranges <= 1 {
-        return vec![Stretch { table: index, sql: table.copy_whole(), bytes: table.bytes }];
+        return vec![stretch(table.copy_whole(), table.bytes)];
     }
     let pages = RANGE_BYTES / PAGE_BYTES;
     let range = |number: u64| {
         let from = number * pages;
         let to = (number + 1 < ranges).then(|| from + pages);
-        Stretch { table: index, sql: table.copy_range(from, to), bytes: RANGE_BYTES }
+        stretch(table.copy_range(from, to), RANGE_BYTES)
     };
     (0..ranges).map(range).collect()
 }
@@ -108,6 +115,7 @@ impl Worker {
         let mut writer = PartWriter::new(&self.env, &self.parts, Content::Rows { table, piece: 0 });
         let mut sum = RowSplitter::default();
         let mut bytes = 0;
+        self.session.execute_batch("SAVEPOINT stretch").await?;
         let mut rows = self.session.copy_out(&stretch.sql).await?;
         let mut batch = Vec::new();
         loop {
@@ -124,8 +132,19 @@ impl Worker {
             bytes += read;
             self.progress.read(read);
         }
+        self.let_go(stretch).await?;
         writer.finish().await?;
         let sum = sum.finish().map_err(|source| BaseTakeError::Cut { table: stretch.table.to_string(), source })?;
         Ok(Copied { table: stretch.table, sum, bytes })
+    }
+
+    /// Lets go of the table's lock, once it is sure that the rows were in the file that the snapshot knows. COPY held the
+    /// lock, so the file that is there now is the one that it read; the function asks the newest catalog.
+    async fn let_go(&mut self, stretch: &Stretch) -> Result<(), BaseTakeError> {
+        let row = self.session.one_row(&format!("SELECT pg_relation_filenode({})", stretch.relid)).await?;
+        if row.get(0).and_then(|file| file.parse().ok()) != Some(stretch.file) {
+            return Err(BaseTakeError::SchemaChanged);
+        }
+        Ok(self.session.execute_batch("ROLLBACK TO SAVEPOINT stretch").await?)
     }
 }

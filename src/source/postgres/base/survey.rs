@@ -20,7 +20,7 @@ SELECT coalesce( \
 /// Tables that a base copies: plain tables and leaf partitions that are logged, outside the system and extensions.
 const TABLES: &str = "\
 SELECT c.oid, n.nspname, c.relname, c.relispartition, c.relreplident, pg_relation_size(c.oid), \
-       i.relname, ni.nspname, k.conname \
+       i.relname, ni.nspname, k.conname, c.relfilenode \
   FROM pg_class c \
   JOIN pg_namespace n ON n.oid = c.relnamespace \
   LEFT JOIN pg_class i ON i.oid = pg_get_replica_identity_index(c.oid) \
@@ -113,6 +113,9 @@ pub(crate) struct SurveyedTable {
     pub(crate) described: Table,
     /// Its size on the server's disk.
     pub(crate) bytes: u64,
+    /// Its file in the snapshot. TRUNCATE and whatever rewrites a table give it another one, in which rows that the
+    /// snapshot should see are not, and COPY does not say so.
+    pub(crate) file: u32,
 }
 
 impl SurveyedTable {
@@ -262,7 +265,7 @@ fn table(
         sum: RowSum::default(),
         bytes: 0,
     };
-    Ok(SurveyedTable { described, bytes: number(row, 5)? })
+    Ok(SurveyedTable { described, bytes: number(row, 5)?, file: number(row, 9)? })
 }
 
 fn key_columns(placed: &[Placed]) -> Vec<String> {

@@ -14,12 +14,15 @@ mod remove;
 mod stages;
 
 pub use remove::remove;
+pub(in crate::source::postgres) use stages::VERSION_MIN;
+pub(in crate::source::postgres) use stages::fingerprint;
 
 use crate::clock::Clock;
 use crate::connect::{ConnectError, Session};
 use crate::model::SourceName;
 use crate::source::error::{SourceError, SourceErrorKind};
 use crate::source::postgres::catalog::holds;
+use crate::source::postgres::names;
 use crate::source::postgres::patience::with_short_locks;
 use crate::step::Step;
 
@@ -90,6 +93,25 @@ pub async fn init(
     }
     work.rights(&plan.role).await?;
     work.slot(&plan.source).await?;
+    Ok(work.report)
+}
+
+/// Does what `check` offers where `init` was before: functions and triggers, and the identity of every table. Without
+/// the schema of `init` it does nothing, since it could not record what to put back.
+pub async fn fix(
+    session: &mut Session,
+    clock: &dyn Clock,
+    plan: &InitPlan,
+    run: Run,
+) -> Result<InitReport, SourceError> {
+    let mut work = Work { session, clock, run, report: InitReport::default() };
+    work.fit().await?;
+    if !work.holds(&format!("select to_regclass('{}.forced_identity') is not null", names::SCHEMA)).await? {
+        return Err(SourceErrorKind::NotInitialised { what: format!("schema {}", names::SCHEMA) }.when(DOING));
+    }
+    work.functions(plan.identity).await?;
+    work.triggers().await?;
+    work.tend(plan.identity).await?;
     Ok(work.report)
 }
 

@@ -67,9 +67,11 @@ impl Work<'_> {
 
     /// The functions carry their own fingerprint, so that a newer Holdfast replaces them.
     pub(super) async fn functions(&mut self, identity: IdentityRule) -> Result<(), SourceError> {
-        let sql = named(&format!("{}\n{}", include_str!("../sql/functions.sql"), tending(identity)));
-        let mark = format!("Holdfast: {:032x}", xxhash_rust::xxh3::xxh3_128(sql.as_bytes()));
-        let there = format!("select obj_description(to_regnamespace('{}')) = '{mark}'", names::SCHEMA);
+        let (sql, mark) = (functions(identity), fingerprint(identity));
+        let there = format!(
+            "select coalesce(obj_description(to_regnamespace('{}'), 'pg_namespace') = '{mark}', false)",
+            names::SCHEMA
+        );
         let sql = format!("{sql}\ncomment on schema {} is '{mark}'", names::SCHEMA);
         self.ensure("functions of the event triggers", &there, &sql).await
     }
@@ -243,6 +245,15 @@ fn publish(published: Option<Published>, operations: &str) -> String {
         "create publication {publication} for all tables \
          with (publish = '{operations}', publish_via_partition_root = false)"
     )
+}
+
+fn functions(identity: IdentityRule) -> String {
+    named(&format!("{}\n{}", include_str!("../sql/functions.sql"), tending(identity)))
+}
+
+/// By what the functions of this version are known: the comment on our schema.
+pub(in crate::source::postgres) fn fingerprint(identity: IdentityRule) -> String {
+    format!("Holdfast: {:032x}", xxhash_rust::xxh3::xxh3_128(functions(identity).as_bytes()))
 }
 
 const fn tending(identity: IdentityRule) -> &'static str {

@@ -1,0 +1,278 @@
+#!/usr/bin/env python3
+"""Holdfast beside PostgreSQL's own tools, both measured in one run on one machine; ratios count, seconds do not.
+
+Usage: benches/side_by_side.py [WORK …] [--tx N] [--scale N] [--holdfast PATH]
+
+WORK is any of: drain base apply giant start bytes (default: all). Each prints both sides and their ratio.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, os.path.join(HERE, "ops"))
+from throwaway import Server, run  # noqa: E402
+
+ROUNDS = 3
+
+
+def timed(*command, **options):
+    begun = time.monotonic()
+    done = subprocess.run(command, text=True, capture_output=True, **options)
+    if done.returncode != 0:
+        sys.exit(f"{command[0]} failed ({done.returncode}):\n{done.stdout}{done.stderr}")
+    return time.monotonic() - begun
+
+
+def verdict(name, ours, theirs, aim, unit="s", smaller_is_better=True):
+    ratio = ours / theirs
+    kept = ratio <= aim if smaller_is_better else ratio >= aim
+    sign = "<=" if smaller_is_better else ">="
+    print(f"{name}: holdfast {ours:.3g} {unit}, beside {theirs:.3g} {unit}: ratio {ratio:.3f} "
+          f"(aim {sign} {aim}) {'kept' if kept else 'MISSED'}", flush=True)
+
+
+class Bench:
+    def __init__(self, options, folder):
+        self.options, self.folder, self.holdfast = options, folder, os.path.abspath(options.holdfast)
+        self.server = Server(folder, "max_wal_size=8GB", "max_replication_slots=20", "max_wal_senders=20",
+                             "shared_buffers=512MB", "checkpoint_timeout=30min")
+        run("createdb", *self.server.arguments(), "shop")
+
+    def load(self, scale):
+        run(*self.server.pgbench("-i", "-s", str(scale), "-q"))
+
+    def work(self, transactions):
+        run(*self.server.pgbench("-c", "8", "-t", str(transactions // 8)))
+
+    def config(self, name):
+        """A configuration with a store of its own, initialised. All runs share one database."""
+        path = os.path.join(self.folder, f"{name}.toml")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(f"""[service]
+state_dir = "{self.folder}/state-{name}"
+[key]
+file = "{self.folder}/key-{name}"
+[[store]]
+folder = "{self.folder}/store-{name}"
+[[source]]
+name = "{name}"
+postgres = "{self.server.url('shop')}"
+""")
+        timed(self.holdfast, "-c", path, "init")
+        return path
+
+    def slot(self, name):
+        self.server.sql("shop", f"SELECT pg_create_logical_replication_slot('{name}', 'pgoutput')")
+
+    def store_bytes(self, name):
+        return folder_bytes(os.path.join(self.folder, f"store-{name}"))
+
+
+def folder_bytes(folder, suffix=""):
+    total = 0
+    for path, _, files in os.walk(folder):
+        total += sum(os.path.getsize(os.path.join(path, file)) for file in files if file.endswith(suffix))
+    return total
+
+
+def drain(bench):
+    """Drain of small transactions from a slot: into sealed, durable segments, and into a file by pg_recvlogical."""
+    server = bench.server
+    bench.load(10)
+    configs = [bench.config(f"drain{number}") for number in range(ROUNDS)]
+    for number in range(ROUNDS):
+        bench.slot(f"peer{number}")
+    bench.work(bench.options.tx)
+    end = server.sql("shop", "SELECT pg_current_wal_flush_lsn()")
+    ours, theirs = [], []
+    for number, config in enumerate(configs):
+        out = os.path.join(bench.folder, "stream")
+        theirs.append(timed(f"{server.bin}/pg_recvlogical", *server.arguments(), "-d", "shop", f"--slot=peer{number}",
+                            "--start", "-f", out, f"--endpos={end}", "--no-loop", "-o", "proto_version=1",
+                            "-o", "publication_names=holdfast", "-o", "messages=true"))
+        os.remove(out)
+        ours.append(timed(bench.holdfast, "-c", config, "-q", "run", "--until-caught-up"))
+    print(f"drain of {bench.options.tx} transactions: holdfast {ours}, pg_recvlogical {theirs}")
+    verdict("drain", statistics.median(ours), statistics.median(theirs), 1.05)
+
+
+def base(bench):
+    """A full base, beside pg_dump in the directory format with two jobs and compression."""
+    bench.load(bench.options.scale)
+    config = bench.config("base")
+    ours, theirs, dumped = [], [], 0
+    for _ in range(ROUNDS):
+        folder = os.path.join(bench.folder, "dump")
+        theirs.append(timed(f"{bench.server.bin}/pg_dump", *bench.server.arguments(), "-Fd", "-j2", "-Z1", "-f", folder,
+                            "shop"))
+        dumped = folder_bytes(folder)
+        shutil.rmtree(folder)
+        ours.append(timed(bench.holdfast, "-c", config, "-q", "backup"))
+    print(f"base of pgbench scale {bench.options.scale}: holdfast {ours}, pg_dump {theirs}; "
+          f"bytes stored: {bench.store_bytes('base') // ROUNDS}, {dumped}")
+    verdict("base", statistics.median(ours), statistics.median(theirs), 1.0)
+
+
+def subscribe(bench, subscriber):
+    """PostgreSQL's own subscription, its copy done, stopped."""
+    server = bench.server
+    run("createdb", *subscriber.arguments(), "shop")
+    run(*subscriber.pgbench("-i", "-s", "10", "-I", "dtp"))
+    source = f"host={server.sockets} port={server.port} user=postgres dbname=shop"
+    subscriber.sql("shop", f"CREATE SUBSCRIPTION peer CONNECTION '{source}' PUBLICATION holdfast "
+                           "WITH (binary = true, synchronous_commit = off)")
+    while subscriber.sql("shop", "SELECT bool_and(srsubstate = 'r') FROM pg_subscription_rel") != "t":
+        time.sleep(0.1)
+    subscriber.sql("shop", "ALTER SUBSCRIPTION peer DISABLE")
+
+
+def subscription_seconds(bench, subscriber):
+    """How long the subscription takes to apply what has been committed by now."""
+    server = bench.server
+    end = server.sql("shop", "SELECT pg_current_wal_flush_lsn()")
+    reached = ("SELECT coalesce(bool_or(replay_lsn >= '%s'), false) FROM pg_stat_replication "
+               "WHERE application_name = 'peer'" % end)
+    begun = time.monotonic()
+    subscriber.sql("shop", "ALTER SUBSCRIPTION peer ENABLE")
+    while server.sql("shop", reached) != "t":
+        time.sleep(0.05)
+    return time.monotonic() - begun
+
+
+def apply(bench):
+    """Applying the log, beside PostgreSQL's own subscription worker, in changed rows a second."""
+    server = bench.server
+    bench.load(10)
+    config = bench.config("apply")
+    timed(bench.holdfast, "-c", config, "-q", "run", "--until-caught-up")
+    timed(bench.holdfast, "-c", config, "-q", "backup")
+    subscriber = Server(os.path.join(bench.folder, "subscriber"), "max_wal_size=8GB", "shared_buffers=512MB")
+    try:
+        subscribe(bench, subscriber)
+        bench.work(bench.options.tx)
+        theirs = subscription_seconds(bench, subscriber)
+        subscriber.sql("shop", "DROP SUBSCRIPTION peer")
+    finally:
+        subscriber.stop()
+    timed(bench.holdfast, "-c", config, "-q", "run", "--until-caught-up")
+    report = os.path.join(bench.folder, "report.json")
+    into = f"apply={server.url('restored')}"
+    whole = timed(bench.holdfast, "-c", config, "restore", "--to", "latest", "--into", into, "--yes", "--report", report)
+    with open(report, encoding="utf-8") as file:
+        told = json.load(file)
+    rows = bench.options.tx * 4
+    ours = applied_seconds(told)
+    print(f"apply of {rows} changed rows: holdfast {ours:.2f} s of a restore of {whole:.2f} s, subscription {theirs:.2f} s")
+    verdict("apply", rows / ours, rows / theirs, 2.0, "rows/s", smaller_is_better=False)
+
+
+def giant(bench):
+    """Peak memory of the daemon while one transaction of 2 GB passes, as the kernel accounts it."""
+    bench.server.sql("shop", "CREATE TABLE giant (id int PRIMARY KEY, body text)")
+    config = bench.config("giant")
+    bench.server.sql("shop", "INSERT INTO giant SELECT g, repeat(md5(g::text), 32) FROM generate_series(1, 2000000) g")
+    begun = time.monotonic()
+    child = subprocess.Popen([bench.holdfast, "-c", config, "-q", "run", "--until-caught-up"])
+    _, status, usage = os.wait4(child.pid, 0)
+    if status != 0:
+        sys.exit("the daemon failed")
+    print(f"one transaction of 2 GB in {time.monotonic() - begun:.1f} s, {bench.store_bytes('giant')} bytes stored")
+    verdict("giant", usage.ru_maxrss / 1024, 256, 1.0, "MiB")
+
+
+def start(bench):
+    """From the start of the daemon to its first acknowledged position."""
+    config = bench.config("start")
+    slot = "SELECT confirmed_flush_lsn FROM pg_replication_slots WHERE slot_name = 'holdfast_start'"
+    seconds = []
+    for _ in range(ROUNDS):
+        bench.server.sql("shop", "SELECT pg_logical_emit_message(true, 'bench', '')")
+        before = bench.server.sql("shop", slot)
+        begun = time.monotonic()
+        daemon = subprocess.Popen([bench.holdfast, "-c", config, "-q", "run"], stderr=subprocess.DEVNULL)
+        while bench.server.sql("shop", slot) == before:
+            if time.monotonic() - begun > 30:
+                sys.exit("nothing was acknowledged within 30 s")
+        seconds.append(time.monotonic() - begun)
+        daemon.send_signal(signal.SIGTERM)
+        daemon.wait()
+    print(f"start to first acknowledged position: {seconds}")
+    verdict("start", statistics.median(seconds), 1.0, 1.0)
+
+
+def stored_bytes(bench):
+    """Bytes in the store per change, beside pgBackRest's lz4 archive of the write-ahead log of the same load."""
+    server = bench.server
+    bench.load(10)
+    config = bench.config("bytes")
+    timed(bench.holdfast, "-c", config, "-q", "run", "--until-caught-up")
+    before = bench.store_bytes("bytes")
+    begin = server.sql("shop", "SELECT pg_walfile_name(pg_switch_wal())")
+    bench.work(bench.options.tx)
+    end = server.sql("shop", "SELECT pg_walfile_name(pg_switch_wal())")
+    ours_before = time.monotonic()
+    timed(bench.holdfast, "-c", config, "-q", "run", "--until-caught-up")
+    print(f"drained in {time.monotonic() - ours_before:.1f} s")
+    ours = bench.store_bytes("bytes") - before
+    theirs = archived_bytes(bench, begin, end)
+    changes = bench.options.tx * 4
+    print(f"bytes per change: holdfast {ours / changes:.1f}, pgBackRest's lz4 archive {theirs / changes:.1f}")
+    verdict("bytes", ours, theirs, 0.3, "bytes")
+
+
+def archived_bytes(bench, begin, end):
+    """What pgBackRest stores for the segments behind `begin`, up to `end`."""
+    data = bench.server.data
+    repository = os.path.join(bench.folder, "pgbackrest")
+    os.makedirs(repository)
+    shutil.chown(repository, "postgres", "postgres")
+    settings = ["--stanza=bench", f"--pg1-path={data}", f"--pg1-socket-path={bench.server.sockets}",
+                f"--pg1-port={bench.server.port}", "--pg1-user=postgres", f"--repo1-path={repository}",
+                "--compress-type=lz4", "--log-level-file=off", "--log-level-console=warn",
+                f"--lock-path={repository}/lock"]
+    run(*bench.server.prefix, "pgbackrest", *settings, "stanza-create", cwd="/")
+    for name in sorted(os.listdir(os.path.join(data, "pg_wal"))):
+        if len(name) == 24 and begin < name <= end:
+            run(*bench.server.prefix, "pgbackrest", *settings, "archive-push", f"pg_wal/{name}", cwd=data)
+    return folder_bytes(os.path.join(repository, "archive"), ".lz4")
+
+
+WORKS = {"drain": drain, "base": base, "apply": apply, "giant": giant, "start": start, "bytes": stored_bytes}
+
+
+def applied_seconds(report):
+    """The phase in which the log was applied, as the report tells it."""
+    return float(report["seconds"]["log"])
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("work", nargs="*", choices=[*WORKS, []], default=[])
+    parser.add_argument("--tx", type=int, default=200_000)
+    parser.add_argument("--scale", type=int, default=50)
+    parser.add_argument("--holdfast", default=os.path.join(HERE, "target/release/holdfast"))
+    options = parser.parse_args()
+    for name in options.work or WORKS:
+        folder = tempfile.mkdtemp(prefix="holdfast-bench-")
+        bench = None
+        try:
+            bench = Bench(options, folder)
+            print(f"\n== {name}: {' '.join(WORKS[name].__doc__.split())}", flush=True)
+            WORKS[name](bench)
+        finally:
+            if bench:
+                bench.server.stop()
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()

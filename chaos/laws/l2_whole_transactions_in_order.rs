@@ -1,0 +1,23 @@
+//! L2: what is restored is what happened: whole transactions, in commit order, none left out, none twice.
+
+use crate::chaos::upstream::{Happened, Upstream};
+
+/// Whether the restored transactions are the first ones that happened.
+pub fn check(restored: &[Happened], upstream: &Upstream) -> Result<(), String> {
+    if restored.len() > upstream.book().len() {
+        return Err("more was restored than ever happened".to_owned());
+    }
+    let differs = restored.iter().zip(upstream.book()).find(|(restored, happened)| restored != happened);
+    match differs {
+        None => Ok(()),
+        Some((restored, happened)) => Err(format!(
+            "transaction {} with {} messages at {} came back as {} with {} at {}",
+            happened.xid,
+            happened.messages.len(),
+            happened.commit.position.get(),
+            restored.xid,
+            restored.messages.len(),
+            restored.commit.position.get(),
+        )),
+    }
+}

@@ -1,0 +1,105 @@
+//! What a world is like: which faults strike how often, and how segments are cut.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::chaos::faults::{Fault, Mischief};
+use crate::entropy::SeededEntropy;
+use crate::log::CutRule;
+
+/// A kind of world.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scenario {
+    /// Any faults together, some of them often: each seed draws its own.
+    Swarm,
+    /// The store loses and delays puts while daemons take the log from one another.
+    Fencing,
+    /// Reads lie.
+    LyingReads,
+    /// Daemons die all the time.
+    Killing,
+}
+
+impl Scenario {
+    /// Every scenario.
+    pub const ALL: [Self; 4] = [Self::Swarm, Self::Fencing, Self::LyingReads, Self::Killing];
+
+    /// The scenario of a seed.
+    pub fn of(seed: u64) -> Self {
+        let all = [Self::Swarm, Self::Fencing, Self::LyingReads, Self::Killing];
+        let [swarm, fencing, lying, killing] = all;
+        match seed % 6 {
+            0 => fencing,
+            1 => lying,
+            2 => killing,
+            _ => swarm,
+        }
+    }
+
+    /// Chances out of a thousand.
+    pub(crate) fn per_mille(self, seed: u64) -> BTreeMap<Fault, u64> {
+        use Fault as F;
+        let named: &[(Fault, u64)] = match self {
+            Self::Swarm => return swarm(seed),
+            Self::Fencing => &[
+                (F::SecondWriter, 10),
+                (F::PutLate, 60),
+                (F::PutLost, 40),
+                (F::PutLandedReplyLost, 40),
+                (F::PutTwice, 30),
+                (F::Stalled, 20),
+                (F::Killed, 4),
+            ],
+            Self::LyingReads => &[
+                (F::BitFlip, 30),
+                (F::TruncatedBody, 20),
+                (F::ObjectMissing, 20),
+                (F::StaleList, 100),
+                (F::GetUnavailable, 20),
+                (F::ListUnavailable, 20),
+                (F::PutLandedReplyLost, 50),
+                (F::Killed, 3),
+            ],
+            Self::Killing => &[(F::Killed, 15), (F::PutLate, 50), (F::SessionBroke, 10), (F::DayPasses, 5)],
+        };
+        named.iter().copied().collect()
+    }
+}
+
+/// From a segment per record to few large ones.
+pub(crate) fn cut_rule(mischief: &Mischief) -> CutRule {
+    let segment_bytes = match mischief.below(4) {
+        0 => 1,
+        1 => 300,
+        2 => 2_000,
+        _ => 40_000,
+    };
+    CutRule { segment_bytes, segment_age: Duration::from_millis(50 + mischief.below(500)) }
+}
+
+/// About half of the faults, each rare or frequent.
+fn swarm(seed: u64) -> BTreeMap<Fault, u64> {
+    let dice = SeededEntropy::new(seed.wrapping_mul(31));
+    let mut drawn = BTreeMap::new();
+    for fault in Fault::ALL {
+        let most = match fault {
+            Fault::Killed | Fault::SecondWriter | Fault::DayPasses | Fault::StoreFull => 8,
+            Fault::Stalled | Fault::SessionBroke => 20,
+            Fault::PutUnavailable
+            | Fault::PutLandedReplyLost
+            | Fault::PutLost
+            | Fault::PutLate
+            | Fault::PutTwice
+            | Fault::GetUnavailable
+            | Fault::ListUnavailable
+            | Fault::StaleList
+            | Fault::BitFlip
+            | Fault::TruncatedBody
+            | Fault::ObjectMissing => 60,
+        };
+        if dice.below(2) == 0 {
+            drawn.insert(fault, 1 + dice.below(most));
+        }
+    }
+    drawn
+}

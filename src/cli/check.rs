@@ -1,0 +1,158 @@
+//! `check`: can everything be captured and restored? One line each, and what to do; before trouble, not after.
+
+use serde_json::json;
+
+use crate::cli::args::CheckArgs;
+use crate::cli::exit::Exit;
+use crate::cli::failure::Failure;
+use crate::cli::init;
+use crate::cli::scene::Scene;
+use crate::config::SourceSettings;
+use crate::daemon::{assemble, chain};
+use crate::log::{History, LogEnv};
+use crate::model::Lsn;
+use crate::restore::bases;
+use crate::source::postgres::check::{self, CheckPlan, Finding, Verdict};
+use crate::store::probe_refuses_overwrite;
+
+/// What was found, of which source; `None` for what concerns all.
+struct Found<'a> {
+    source: Option<&'a SourceSettings>,
+    finding: Finding,
+}
+
+/// Runs `check`.
+pub async fn run(scene: &Scene, args: &CheckArgs) -> Result<Exit, Failure> {
+    let mut found = Vec::new();
+    let env = match scene.env().await {
+        Ok(env) => {
+            found.push(Found { source: None, finding: finding("key and store", Verdict::Ok, "can be opened", "") });
+            found.push(Found { source: None, finding: probe(&env).await });
+            Some(env)
+        }
+        Err(failure) => {
+            let remedy = "see to that; `holdfast init` makes what is missing";
+            let finding = finding("key and store", Verdict::Failure, &chain(&*failure.error), remedy);
+            found.push(Found { source: None, finding });
+            None
+        }
+    };
+    for source in scene.config.need_sources()? {
+        if args.fix {
+            init::prepare(scene, source).await?;
+        }
+        let durable = match &env {
+            Some(env) => of_store(env, source, &mut found).await,
+            None => None,
+        };
+        let identity = init::rule(source);
+        let plan = CheckPlan { source: source.name.clone(), identity, durable };
+        let all = check::check_source(&assemble::target(source)?, &*scene.clock, &plan).await;
+        found.extend(all.into_iter().map(|finding| Found { source: Some(source), finding }));
+    }
+    scene.out.answer(&as_json(&found), &as_text(&found));
+    Ok(exit(&found, env.is_some()))
+}
+
+fn finding(name: &'static str, verdict: Verdict, what: &str, remedy: &str) -> Finding {
+    Finding { name, verdict, what: what.to_owned(), remedy: remedy.to_owned() }
+}
+
+/// A store that lets a second put through would let two daemons write one log (L5).
+async fn probe(env: &LogEnv) -> Finding {
+    use crate::store::Verdict as Probed;
+    let name = "put if absent";
+    match probe_refuses_overwrite(&*env.store, &*env.entropy).await {
+        Err(error) => finding(name, Verdict::Unknown, &chain(&error), "see to the store, then check again"),
+        Ok(report) => match (report.verdict, report.left_behind) {
+            (Probed::Sound, None) => finding(name, Verdict::Ok, "a second put of a name is refused", ""),
+            (Probed::Sound, Some(error)) => {
+                let remedy = "the probe's objects stay in probe/; remove them when you like";
+                finding(name, Verdict::Warning, &chain(&error), remedy)
+            }
+            (Probed::OverwriteClaimed | Probed::Overwritten | Probed::Winners(_), _) => {
+                let remedy = "use another file system: on this one two daemons could overwrite each other";
+                finding(name, Verdict::Failure, "the store lets an object be put twice", remedy)
+            }
+        },
+    }
+}
+
+/// What the store holds of a source; gives the last durable position.
+async fn of_store<'a>(env: &LogEnv, source: &'a SourceSettings, found: &mut Vec<Found<'a>>) -> Option<Lsn> {
+    let mut push = |finding| found.push(Found { source: Some(source), finding });
+    let mut durable = None;
+    match History::load(env, &source.name).await {
+        Ok(history) => {
+            durable = history.last().map(|last| Lsn::from(last.to)).filter(|lsn| *lsn > Lsn::ZERO);
+            let what = durable.map_or("nothing yet".to_owned(), |lsn| format!("durable up to {lsn}"));
+            push(finding("log", Verdict::Ok, &what, ""));
+            if let Some(slot) = history.missing.first() {
+                let what = format!("object {slot} of the log is missing");
+                push(finding("log", Verdict::Failure, &what, "run `holdfast verify`; a new base begins history anew"));
+            }
+        }
+        Err(error) => push(finding("log", Verdict::Failure, &chain(&error), "run `holdfast verify`")),
+    }
+    match bases::list(env, &source.name).await {
+        Ok(bases) if bases.is_empty() => {
+            let remedy = "the daemon takes one by itself; `holdfast backup` takes one now";
+            push(finding("base", Verdict::Warning, "there is none yet, so nothing can be restored", remedy));
+        }
+        Ok(bases) => {
+            let newest = bases.last().map(|base| base.taken_at.to_string()).unwrap_or_default();
+            push(finding("base", Verdict::Ok, &format!("{} there, the newest of {newest}", bases.len()), ""));
+        }
+        Err(error) => push(finding("base", Verdict::Failure, &chain(&error), "run `holdfast verify`")),
+    }
+    durable
+}
+
+const fn word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Ok => "ok",
+        Verdict::Warning => "warning",
+        Verdict::Unknown => "unknown",
+        Verdict::Failure => "FAILED",
+    }
+}
+
+fn as_json(found: &[Found<'_>]) -> serde_json::Value {
+    let one = |found: &Found<'_>| {
+        json!({
+            "source": found.source.map(|source| source.name.to_string()), "name": found.finding.name,
+            "verdict": word(found.finding.verdict).to_lowercase(), "what": found.finding.what,
+            "remedy": found.finding.remedy,
+        })
+    };
+    json!({ "findings": found.iter().map(one).collect::<Vec<_>>() })
+}
+
+fn as_text(found: &[Found<'_>]) -> String {
+    let line = |found: &Found<'_>| {
+        let of = found.source.map(|source| format!("{}: ", source.name)).unwrap_or_default();
+        let Finding { name, verdict, what, remedy } = &found.finding;
+        let remedy = if remedy.is_empty() { String::new() } else { format!("\n         {remedy}") };
+        format!("{:8} {of}{name}: {what}{remedy}", word(*verdict))
+    };
+    found.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// Warnings alone are done; what could not be asked is not fine (L11).
+fn exit(found: &[Found<'_>], has_store: bool) -> Exit {
+    match found.iter().map(|found| found.finding.verdict).max_by_key(|verdict| severity(*verdict)) {
+        _ if !has_store => Exit::Unavailable,
+        Some(Verdict::Failure) => Exit::Failed,
+        Some(Verdict::Unknown) => Exit::CouldNotTell,
+        Some(Verdict::Ok | Verdict::Warning) | None => Exit::Done,
+    }
+}
+
+const fn severity(verdict: Verdict) -> u8 {
+    match verdict {
+        Verdict::Ok => 0,
+        Verdict::Warning => 1,
+        Verdict::Unknown => 2,
+        Verdict::Failure => 3,
+    }
+}

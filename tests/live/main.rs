@@ -8,6 +8,7 @@
 )]
 #![expect(clippy::disallowed_methods, reason = "a test waits for real servers by the machine's clock")]
 
+mod apply;
 mod auth;
 mod base;
 mod check;
@@ -17,5 +18,6 @@ mod init;
 mod pipeline;
 mod program;
 mod replication;
+mod restore;
 mod servers;
 mod session;

@@ -114,7 +114,7 @@ const OPERATORS: &str = "SELECT n.nspname, c.relname, a.attname, m.nspname, o.op
 
 /// Finds the tables of `shapes` in the target.
 pub async fn load(session: &mut Session, shapes: Vec<TableShape>) -> Result<BTreeMap<u32, Table>, ApplyError> {
-    let failed = |source: ConnectError| ApplyError::Session { doing: "read the target's tables".to_owned(), source };
+    let failed = |error: ConnectError| ApplyError::session("read the target's tables")(error);
     let mut found: BTreeMap<(String, String), (Vec<TargetColumn>, bool)> = BTreeMap::new();
     for row in session.simple(COLUMNS).await.map_err(failed)?.into_iter().flatten() {
         let (columns, one_by_one) = found.entry((text(&row, 0), text(&row, 1))).or_default();

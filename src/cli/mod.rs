@@ -1,7 +1,9 @@
 //! The command line: one verb, one file, and one match from verb to function.
 
 pub mod args;
+pub mod ask;
 pub mod backup;
+pub mod catalog;
 pub mod check;
 pub mod exit;
 pub mod failure;
@@ -9,11 +11,14 @@ pub mod find;
 pub mod init;
 pub mod keys;
 pub mod list;
+pub mod mark;
 pub mod out;
 pub mod progress;
 pub mod restore;
 pub mod run;
 pub mod scene;
+pub mod status;
+pub mod verify;
 
 use std::ffi::OsString;
 
@@ -58,13 +63,14 @@ async fn dispatch(args: &Args) -> Result<Exit, Failure> {
         Verb::Run(run) => run::run(&scene, run).await,
         Verb::Backup(backup) => backup::run(&scene, backup).await,
         Verb::Init(init) => init::run(&scene, init).await,
+        Verb::Verify(verify) => verify::run(&scene, verify).await,
+        Verb::Status => status::run(&scene).await,
+        Verb::Mark(mark) => mark::run(&scene, mark).await,
+        Verb::Catalog(verb) => catalog::run(&scene, *verb).await,
         Verb::Check(check) => check::run(&scene, check).await,
         Verb::Find(find) => find::run(&scene, find).await,
         Verb::List(list) => list::run(&scene, list).await,
         Verb::Restore(restore) => Box::pin(restore::run(&scene, restore)).await,
-        Verb::Verify(_) | Verb::Status | Verb::Mark(_) | Verb::Catalog(_) => {
-            Err(Failure::text(Exit::Failed, "not built yet"))
-        }
     }
 }
 

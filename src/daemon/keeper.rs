@@ -208,7 +208,6 @@ impl Keeping {
         }
         self.on_index(Catalog::flush).await;
         self.mend().await;
-        metrics::gauge!(words::CATALOG_STALE.name).set(if self.any_stale() { 1.0 } else { 0.0 });
     }
 
     /// Opens the index if it is not open, and reads from the store whatever is in doubt.
@@ -228,6 +227,7 @@ impl Keeping {
                 self.retry_at = self.env.clock.tick().after(RETRY_AFTER);
             }
         }
+        metrics::gauge!(words::CATALOG_STALE.name).set(if self.any_stale() { 1.0 } else { 0.0 });
     }
 
     async fn open(&mut self) {

@@ -149,7 +149,15 @@ struct Taking<'a> {
     progress: Arc<dyn BaseProgress>,
 }
 
+/// Schema and rows side by side: the one waits for programs to start, the other for disks.
 async fn copy_all(taking: &Taking<'_>, survey: &mut Survey) -> Result<(), BaseTakeError> {
+    let (warning, ()) = futures::try_join!(dump_all(taking), rows::copy(taking, survey))?;
+    survey.warnings.extend(warning);
+    Ok(())
+}
+
+/// Schema and globals; gives what a person should know of them.
+async fn dump_all(taking: &Taking<'_>) -> Result<Option<String>, BaseTakeError> {
     let Taking { env, order, held, parts, .. } = taking;
     let tools = dump::Tools::find(held.server.version).await?;
     for (content, arguments) in dump::sections(&held.snapshot) {
@@ -158,11 +166,9 @@ async fn copy_all(taking: &Taking<'_>, survey: &mut Survey) -> Result<(), BaseTa
         writer.finish().await?;
     }
     let mut writer = PartWriter::new(env, parts, Content::Globals);
-    if let Some(warning) = tools.globals(&order.target, &mut writer).await? {
-        survey.warnings.push(warning);
-    }
+    let warning = tools.globals(&order.target, &mut writer).await?;
     writer.finish().await?;
-    rows::copy(taking, survey).await
+    Ok(warning)
 }
 
 /// Pieces of a table are numbered in the order of the parts.

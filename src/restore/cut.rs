@@ -149,7 +149,10 @@ pub fn cut(window: &Window, completions: &[Completion], by: By) -> Cut {
             let late = completions.get(at..).unwrap_or_default().iter().filter_map(|one| one.transaction);
             let early = late.filter(|transaction| transaction.time <= time).count();
             cut.excluded_not_after = u64::try_from(early).unwrap_or(u64::MAX);
-            cut.extent = cut.excluded.map_or(cut.position, |out| out.commit_lsn.position());
+            // Without a later commit that is out, nothing may have been lost right behind the end either: what was lost
+            // there may have had any time.
+            let behind = Position::new(cut.position.get().saturating_add(1));
+            cut.extent = cut.excluded.map_or(behind, |out| out.commit_lsn.position());
         }
         By::Position(position) => cut.extent = position,
     }

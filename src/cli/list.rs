@@ -1,4 +1,4 @@
-//! `list`: bases, log and gaps; what can be restored, from when to when.
+//! The verb `list`: bases, log and gaps; what can be restored, from when to when.
 
 use std::fmt::Write;
 

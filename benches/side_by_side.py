@@ -251,7 +251,7 @@ WORKS = {"drain": drain, "base": base, "apply": apply, "giant": giant, "start": 
 
 def applied_seconds(report):
     """The phase in which the log was applied, as the report tells it."""
-    return float(report["seconds"]["log"])
+    return float(dict(report["reports"][0]["phases"])["log"])
 
 
 def main():

@@ -7,13 +7,25 @@
 use std::hint::black_box;
 use std::panic::catch_unwind;
 
+use bytes::Bytes;
 use holdfast::codec::base::Manifest;
+use holdfast::codec::footer::Footer;
+use holdfast::codec::frame::{PLAIN_BYTES_MAX, Packing, pack, unpack};
+use holdfast::codec::gap::Gap;
 use holdfast::codec::pgoutput;
 use holdfast::codec::pgoutput::Message;
+use holdfast::codec::record;
 use holdfast::codec::rowsum::RowSplitter;
+use holdfast::codec::segment::Header;
 use holdfast::codec::sqltext;
+use holdfast::codec::trailer::{TRAILER_BYTES, Trailer};
 use holdfast::codec::wire::Reader;
+use holdfast::crypto::Keyring;
+use holdfast::crypto::file::FileKey;
 use holdfast::entropy::SeededEntropy;
+use holdfast::log::checkpoint::Checkpoint;
+use holdfast::log::entry::ENTRY_BYTES;
+use holdfast::log::object::Object;
 
 /// Mutated samples and random inputs for each decoder.
 const ROUNDS: u64 = 2_000;
@@ -29,7 +41,15 @@ struct Decoder {
 }
 
 #[rustfmt::skip]
-const DECODERS: [Decoder; 6] = [
+const DECODERS: [Decoder; 14] = [
+    Decoder { name: "record",           decode: records,          samples: frames_of_records },
+    Decoder { name: "frame",            decode: frame,            samples: packed_frames },
+    Decoder { name: "header",           decode: header,           samples: sealed_objects },
+    Decoder { name: "trailer",          decode: trailer,          samples: trailers },
+    Decoder { name: "footer",           decode: footer,           samples: footers },
+    Decoder { name: "gap",              decode: gap,              samples: gaps },
+    Decoder { name: "checkpoint",       decode: checkpoint,       samples: checkpoints },
+    Decoder { name: "sealed object",    decode: object,           samples: sealed_objects },
     Decoder { name: "wire",             decode: wire,             samples: captured_messages },
     Decoder { name: "pgoutput message", decode: pgoutput_message, samples: captured_messages },
     Decoder { name: "pgoutput peek",    decode: pgoutput_peek,    samples: captured_messages },
@@ -37,6 +57,115 @@ const DECODERS: [Decoder; 6] = [
     Decoder { name: "schema text",      decode: schema_text,      samples: dumps },
     Decoder { name: "rows",             decode: rows,             samples: dumps },
 ];
+
+fn records(bytes: &[u8]) {
+    let (frame, mut at) = (Bytes::copy_from_slice(bytes), 0);
+    while let Ok(Some(record)) = record::decode(&frame, &mut at) {
+        assert!(record.wire.len() <= bytes.len() && at <= bytes.len());
+    }
+}
+
+fn frame(bytes: &[u8]) {
+    let mut reader = Reader::new(bytes);
+    let (Ok(tag), Ok(plain_bytes)) = (reader.u8(), reader.u32_le()) else { return };
+    if let Ok(plain) = Packing::from_tag(tag).and_then(|how| unpack(how, plain_bytes, reader.rest(), PLAIN_BYTES_MAX)) {
+        assert_eq!(plain.len(), usize::try_from(plain_bytes).unwrap());
+    }
+}
+
+fn header(bytes: &[u8]) {
+    if let Ok((header, length)) = Header::decode(bytes) {
+        assert_eq!(header.encode(), bytes[..length]);
+    }
+}
+
+fn trailer(bytes: &[u8]) {
+    if let Ok(trailer) = Trailer::decode(bytes) {
+        assert_eq!(trailer.encode(), bytes);
+    }
+}
+
+fn footer(bytes: &[u8]) {
+    if let Ok(footer) = Footer::decode(bytes) {
+        assert_eq!(footer.encode(), bytes);
+    }
+}
+
+fn gap(bytes: &[u8]) {
+    if let Ok(gap) = Gap::decode(bytes) {
+        assert_eq!(gap.encode(), bytes);
+    }
+}
+
+fn checkpoint(bytes: &[u8]) {
+    if let Ok(checkpoint) = Checkpoint::decode(bytes) {
+        assert_eq!(checkpoint.entries.len() * ENTRY_BYTES + 12, bytes.len());
+    }
+}
+
+/// What opens is what was sealed: nothing that was changed does.
+fn object(bytes: &[u8]) {
+    let (name, keys) = ("log/main/0000000000000001.seg".parse().unwrap(), Keyring::of_file(golden_key()));
+    let opened = Object::open(&name, Bytes::copy_from_slice(bytes), &keys).and_then(|mut object| {
+        while object.next_frame()?.is_some() {}
+        object.footer()
+    });
+    assert!(opened.is_err() || sealed_objects().iter().any(|sealed| sealed == bytes));
+}
+
+fn golden_key() -> FileKey {
+    FileKey::fresh(&SeededEntropy::new(1))
+}
+
+fn sealed_objects() -> Vec<Vec<u8>> {
+    vec![
+        include_bytes!("golden/v1/data.bin").to_vec(),
+        include_bytes!("golden/v1/data_aes.bin").to_vec(),
+        include_bytes!("golden/v1/heartbeat.bin").to_vec(),
+        include_bytes!("golden/v1/fence.bin").to_vec(),
+        include_bytes!("golden/v1/checkpoint.bin").to_vec(),
+        include_bytes!("golden/v1/boundary.bin").to_vec(),
+        include_bytes!("golden/v1/base_part.bin").to_vec(),
+        include_bytes!("golden/v1/manifest.bin").to_vec(),
+    ]
+}
+
+fn trailers() -> Vec<Vec<u8>> {
+    sealed_objects().iter().map(|object| object[object.len() - TRAILER_BYTES..].to_vec()).collect()
+}
+
+/// Opens the golden objects: what their seals hold are the samples of what reads it.
+fn opened(nth: usize) -> (Vec<Vec<u8>>, Vec<u8>) {
+    let (name, keys) = ("log/main/0000000000000001.seg".parse().unwrap(), Keyring::of_file(golden_key()));
+    let mut object = Object::open(&name, sealed_objects()[nth].clone().into(), &keys).unwrap();
+    let frames = std::iter::from_fn(|| object.next_frame().unwrap()).map(Vec::from).collect();
+    (frames, object.footer().unwrap())
+}
+
+fn frames_of_records() -> Vec<Vec<u8>> {
+    opened(0).0
+}
+
+fn packed_frames() -> Vec<Vec<u8>> {
+    let pack = |plain: &Vec<u8>| {
+        let packed = pack(plain);
+        [&[packed.packing.tag()], &packed.plain_bytes.to_le_bytes()[..], &packed.body].concat()
+    };
+    [opened(0).0, opened(6).0].concat().iter().map(pack).collect()
+}
+
+fn footers() -> Vec<Vec<u8>> {
+    vec![opened(0).1, opened(3).1]
+}
+
+fn gaps() -> Vec<Vec<u8>> {
+    let gaps = Footer::decode(&opened(0).1).unwrap().gaps;
+    gaps.iter().map(|gap| gap.encode().to_vec()).collect()
+}
+
+fn checkpoints() -> Vec<Vec<u8>> {
+    opened(4).0
+}
 
 fn wire(bytes: &[u8]) {
     let mut reader = Reader::new(bytes);

@@ -1,4 +1,4 @@
-//! `backup`: a full base now. With a daemon running it joins or begins one there; without one it takes it itself.
+//! The verb `backup`: a full base now. With a daemon running it joins or begins one there; without one it takes it itself.
 
 use std::sync::Arc;
 

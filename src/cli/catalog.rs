@@ -1,4 +1,4 @@
-//! `catalog rebuild`: makes the catalog anew from the store, in the daemon if one runs, else here.
+//! The `catalog rebuild` verb: makes the catalog anew from the store, in the daemon if one runs, else here.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! `check`: can everything be captured and restored? One line each, and what to do; before trouble, not after.
+//! The verb `check`: can everything be captured and restored? One line each, and what to do; before trouble, not after.
 
 use serde_json::json;
 

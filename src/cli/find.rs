@@ -1,4 +1,4 @@
-//! `find`: which transactions touched this? The one just before the accident, and its number for `restore`.
+//! The verb `find`: which transactions touched this? The one just before the accident, and its number for `restore`.
 
 use serde_json::json;
 

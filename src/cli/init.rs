@@ -1,4 +1,4 @@
-//! `init`: key, store, and what the source needs; safe to repeat, and `--remove` undoes what it did on the source.
+//! The verb `init`: key, store, and what the source needs; safe to repeat, and `--remove` undoes what it did on the source.
 
 use serde_json::json;
 

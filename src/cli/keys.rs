@@ -1,4 +1,4 @@
-//! `keys`: makes the key file, and shows which keys are at hand; never a key.
+//! The verb `keys`: makes the key file, and shows which keys are at hand; never a key.
 
 use serde_json::json;
 

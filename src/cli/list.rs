@@ -1,4 +1,4 @@
-//! `list`: bases, log and gaps; what can be restored, from when to when.
+//! The verb `list`: bases, log and gaps; what can be restored, from when to when.
 
 use std::fmt::Write;
 
@@ -52,7 +52,7 @@ fn as_json(listed: &Listed) -> serde_json::Value {
     json!({
         "source": listed.source.to_string(), "log": facts.log.map(|log| log.to_string()),
         "segments": facts.entries.len(), "bytes": facts.entries.iter().map(|entry| entry.bytes).sum::<u64>(),
-        "durable": Lsn::from(facts.end()).to_string(), "missing": facts.missing.map(|slot| slot.get()),
+        "durable": Lsn::from(facts.end()).to_string(), "missing": facts.missing.map(crate::model::Slot::get),
         "restorable": listed.windows, "bases": listed.bases, "gaps": gaps.collect::<Vec<_>>(),
     })
 }

@@ -1,4 +1,4 @@
-//! `mark NAME`: puts a named point into the history of every source, and waits for a while until it is durable.
+//! The `mark` verb: puts a named point into the history of every source, and waits for a while until it is durable.
 
 use std::time::Duration;
 

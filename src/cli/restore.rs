@@ -1,4 +1,4 @@
-//! `restore`: brings a database back as it was, into an empty one; with `--dry-run` it only says what it would do.
+//! The verb `restore`: brings a database back as it was, into an empty one; with `--dry-run` it only says what it would do.
 
 use std::path::Path;
 use std::time::Duration;

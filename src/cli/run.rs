@@ -1,4 +1,4 @@
-//! `run`: the daemon, until SIGTERM, or until caught up.
+//! The verb `run`: the daemon, until SIGTERM, or until caught up.
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;

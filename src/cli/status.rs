@@ -1,4 +1,4 @@
-//! `status`: from the running daemon what is true now; without one, that none runs and what the store says.
+//! The `status` verb: from the running daemon what is true now; without one, that none runs and what the store says.
 
 use std::collections::BTreeSet;
 

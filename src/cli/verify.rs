@@ -1,4 +1,4 @@
-//! `verify`: reads back what is stored and proves that it is whole; every object that is not is named.
+//! The `verify` verb: reads back what is stored and proves that it is whole; every object that is not is named.
 
 use serde_json::{Value, json};
 

@@ -14,10 +14,12 @@ use crate::codec::base::{Manifest, Table};
 use crate::codec::gap::Gap;
 use crate::codec::pgoutput::{Relation, RelationColumn, ReplicaIdentity};
 use crate::daemon::board::Board;
+use crate::daemon::metrics::BASE_FAILURES;
 use crate::daemon::supervise::Bases;
 use crate::log::LogEnv;
 use crate::model::Tick;
-use crate::restore::bases;
+use crate::restore::Survey;
+use crate::restore::windows::restorable_since;
 use crate::source::postgres::base::{self, BaseOrder, BaseProgress, NoProgress};
 use crate::source::postgres::intake::Shapes;
 
@@ -67,14 +69,15 @@ pub struct BaseKeeper {
 impl BaseKeeper {
     /// Reads from the store which base is the newest.
     pub async fn open(env: &LogEnv, order: BaseOrder, rule: BaseRule, board: &Arc<Board>) -> Self {
-        let newest = match bases::list(env, &order.source).await {
-            Ok(mut all) => all.pop().map(Arc::new),
+        let (newest, since) = match Survey::take(env, &order.source).await {
+            Ok(mut survey) => (survey.bases.pop().map(Arc::new), restorable_since(&survey.facts)),
             Err(error) => {
                 // Capture does not need it; the schedule takes a new one, and `verify` names the damage.
                 tracing::warn!(source = %order.source, error = crate::daemon::chain(&error), "bases cannot be read");
-                None
+                (None, None)
             }
         };
+        board.update(&order.source, |state| state.base_first = since);
         let keeper = Self {
             env: env.clone(),
             order,
@@ -91,7 +94,11 @@ impl BaseKeeper {
 
     fn remember(&self, manifest: Option<Arc<Manifest>>) {
         let time = manifest.as_ref().map(|manifest| manifest.taken_at);
-        self.board.update(&self.order.source, |state| state.base_time = time);
+        self.board.update(&self.order.source, |state| {
+            state.base_time = time;
+            // A base behind a gap begins the restorable stretch anew.
+            state.base_first = if state.gap.is_some() { time } else { state.base_first.or(time) };
+        });
         *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = manifest;
     }
 
@@ -171,7 +178,7 @@ impl BaseKeeper {
             Err(error) => {
                 let causes = crate::daemon::chain(&error);
                 tracing::warn!(source = %source, error = causes, "a base could not be taken; again later");
-                metrics::counter!("holdfast_base_failures_total", "source" => source.to_string()).increment(1);
+                metrics::counter!(BASE_FAILURES.name, "source" => source.to_string()).increment(1);
                 self.still_wanted();
                 Err(causes)
             }

@@ -1,4 +1,4 @@
-//! `state_dir/control.sock`: verbs ask the running daemon, one line of JSON there and one line back.
+//! Verbs ask the running daemon through `state_dir/control.sock`: one line of JSON there and one line back.
 //!
 //! ```text
 //!   { "verb": "status", … }                      at most 64 KiB

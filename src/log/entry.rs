@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   slot u64 | epoch u64 | kind u8 | flags u8 | void u8 | from u64 | to u64 | from_time i64 | to_time i64
-//!   | needs_from u64 | sealed_at i64 | bytes u64 | hash [32], zeros if not known       integers little-endian, 115 bytes
+//!   | needs_from u64 | sealed_at i64 | bytes u64 | hash [32], zeros if not known       integers little-endian, 107 bytes
 //! ```
 
 use bytes::BufMut;
@@ -12,7 +12,7 @@ use crate::codec::wire::{Reader, WireError};
 use crate::model::{Epoch, Position, Slot, Timestamp};
 
 /// The length of an encoded entry.
-pub const ENTRY_BYTES: usize = 115;
+pub const ENTRY_BYTES: usize = 107;
 
 /// An object of a log, as checkpoints and the catalog list it. Nothing in it is secret.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -12,10 +12,10 @@ use crate::log::entry::Entry;
 use crate::log::env::LogEnv;
 use crate::log::error::{LogError, ObjectError, ObjectErrorKind};
 use crate::log::history::History;
-use crate::log::object::{Object, Seal, draft};
+use crate::log::object::{Object, Seal, draft, may_be_own};
 use crate::model::{Epoch, LogId, Slot, SourceName};
 use crate::step::Step;
-use crate::store::{Part, Put, StoreErrorKind, layout, put_own};
+use crate::store::{Op, Part, Put, StoreError, StoreErrorKind, layout, put_own};
 
 /// A writer's reign over a log, just begun.
 #[derive(Debug)]
@@ -77,6 +77,10 @@ async fn try_take(env: &LogEnv, source: &SourceName, history: History) -> Result
     let sealed = sealed.map_err(|error| ObjectError { key: key.clone(), kind: error.into() })?;
     match put_own(&*env.store, &key, &sealed).await {
         Ok(Put::Ours) => {}
+        Ok(Put::Taken(theirs)) if may_be_own(&theirs, &sealed) => {
+            let source = StoreError::new(Op::Get, &key, StoreErrorKind::Unanswered);
+            return Err(LogError::FenceUndecided { epoch, source });
+        }
         Ok(Put::Taken(_theirs)) => return Ok(None),
         Err(source) if source.kind == StoreErrorKind::Unanswered => {
             return Err(LogError::FenceUndecided { epoch, source });
@@ -118,3 +122,6 @@ async fn stand(env: &LogEnv, source: &SourceName, history: &History) -> Result<(
         Err(ObjectError { key, kind: ObjectErrorKind::Misplaced { what: "what the list says of it" } }.into())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -86,6 +86,15 @@ const fn identity(header: &Header) -> Identity {
     }
 }
 
+/// Whether `theirs`, the first bytes of an object that a store gave back, is `ours` although its bytes differ: no two
+/// sealing attempts have one salt, so the store read it wrong or holds it damaged. Bytes that are no header may be anyone's.
+pub fn may_be_own(theirs: &Sealed, ours: &Sealed) -> bool {
+    match (Header::decode(theirs.as_bytes()), Header::decode(ours.as_bytes())) {
+        (Ok((theirs, _)), Ok((ours, _))) => theirs.salt == ours.salt,
+        (Err(_), _) | (_, Err(_)) => true,
+    }
+}
+
 /// A header whose fields the seal fills in are blank.
 pub const fn draft(kind: ObjectKind) -> Header {
     use crate::codec::segment::{Flags, Suite};

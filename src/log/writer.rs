@@ -27,11 +27,11 @@ use crate::log::error::{LogError, ObjectError};
 use crate::log::fence::Reign;
 use crate::log::history::contiguous;
 use crate::log::latch::Latch;
-use crate::log::object::{Seal, draft};
+use crate::log::object::{Seal, draft, may_be_own};
 use crate::model::limits::{CHECKPOINT_EVERY_SLOTS, IN_FLIGHT_BYTES_MAX, IN_FLIGHT_PUTS_MAX, SEGMENT_BYTES_MAX};
 use crate::model::{Epoch, LogId, ObjectKey, Position, Record, Slot, SourceName, Tick, Timestamp};
 use crate::step::Step;
-use crate::store::{Put, StoreError, layout, put_own};
+use crate::store::{Op, Put, StoreError, StoreErrorKind, layout, put_own};
 
 /// A segment is durable, and so is everything before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -232,6 +232,10 @@ impl Writer {
                 Put::Ours => {
                     let put_took = env.clock.tick().since(begun);
                     Ok(Landed { entry, bytes: sealed.len(), put_took })
+                }
+                Put::Taken(theirs) if may_be_own(&theirs, &sealed) => {
+                    // Read back wrong: not a rival, and no reason to stop for good.
+                    Err(StoreError::new(Op::Get, &key, StoreErrorKind::Unanswered).into())
                 }
                 Put::Taken(theirs) => Err(rival(&theirs, &key, source, epoch)),
             }

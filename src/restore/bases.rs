@@ -20,12 +20,9 @@ pub async fn list(env: &LogEnv, source: &SourceName) -> Result<Vec<Manifest>, Re
     let mut after: Option<ObjectKey> = None;
     // A base has thousands of parts and one manifest, which sorts behind them: each base costs two pages at most.
     while let Some(first) = env.store.list(&prefix, after.as_ref()).await.map_err(LogError::from)?.into_iter().next() {
-        let base = match layout::parse(&first) {
-            Some(Named::BasePart { base, .. } | Named::Manifest { base, .. }) => base,
-            Some(_) | None => {
-                after = Some(first);
-                continue;
-            }
+        let Some(Named::BasePart { base, .. } | Named::Manifest { base, .. }) = layout::parse(&first) else {
+            after = Some(first);
+            continue;
         };
         bases.extend(read(env, source, base).await?);
         after = Some(layout::after_base(source, base));
@@ -103,7 +100,7 @@ impl PartReader {
     }
 
     /// The next plain bytes; `None` once all have come, and they are as many as the manifest says.
-    pub fn next(&mut self) -> Result<Option<Bytes>, LogError> {
+    pub fn next_frame(&mut self) -> Result<Option<Bytes>, LogError> {
         let short = |object: &Object| {
             let kind = WireError::Foreign { what: "a part of the length in its manifest" };
             LogError::from(object.wrong(kind.into()))
@@ -121,7 +118,7 @@ impl PartReader {
     /// All plain bytes that are left.
     pub fn rest(mut self) -> Result<Vec<u8>, LogError> {
         let mut plain = Vec::new();
-        while let Some(frame) = self.next()? {
+        while let Some(frame) = self.next_frame()? {
             plain.extend_from_slice(&frame);
         }
         Ok(plain)

@@ -94,7 +94,8 @@ pub async fn run(
 
 async fn compare(session: &mut Session, table: &Table, applied: &Applied) -> Result<Compared, RestoreError> {
     let differs = |what: String| Err(RestoreError::Differs { table: title(table), what });
-    if applied.transactions == 0 {
+    // Heartbeats alone leave every row as the base has it.
+    if applied.counts.is_empty() {
         let sum = sum(session, table).await?;
         if sum != table.sum {
             let (rows, digest) = (table.sum.rows(), table.sum.digest());

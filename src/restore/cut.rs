@@ -104,8 +104,11 @@ fn first_to(entries: &[Entry], position: Position) -> usize {
     entries.iter().position(|entry| entry.to > position).unwrap_or(entries.len())
 }
 
-/// The segment at index `at` (the end of the log if there is none) and the one before it in which something completed,
-/// each from where its transactions began.
+/// How many segments further on the next one is looked for in which something completes.
+const NEXT_WITHIN: usize = 8;
+
+/// The segment at index `at` (the end of the log if there is none) and those before and after it in which something
+/// completed, each from where its transactions began.
 pub fn around(entries: &[Entry], at: usize) -> Window {
     let completes = |entry: &&Entry| entry.kind == ObjectKind::Data && entry.to > entry.from;
     let before = entries.get(..at).unwrap_or(entries).iter().rev().find(completes);
@@ -113,7 +116,9 @@ pub fn around(entries: &[Entry], at: usize) -> Window {
     let starts = before.into_iter().chain(here);
     let start = starts.clone().map(|entry| entry.needs_from).min().unwrap_or(Slot::FIRST);
     let from = starts.map(|entry| entry.from).min().unwrap_or_default();
-    let end = here.or(entries.last()).map_or(Slot::NONE, |entry| entry.slot);
+    // The first that is out may stand in the next one; behind a long transaction it is not worth the reading.
+    let after = entries.iter().skip(at).take(NEXT_WITHIN).skip(1).find(completes);
+    let end = after.or(here).or(entries.last()).map_or(Slot::NONE, |entry| entry.slot);
     Window { entries: entries.iter().filter(|e| e.slot >= start && e.slot <= end).cloned().collect(), from }
 }
 
@@ -144,7 +149,10 @@ pub fn cut(window: &Window, completions: &[Completion], by: By) -> Cut {
             let late = completions.get(at..).unwrap_or_default().iter().filter_map(|one| one.transaction);
             let early = late.filter(|transaction| transaction.time <= time).count();
             cut.excluded_not_after = u64::try_from(early).unwrap_or(u64::MAX);
-            cut.extent = cut.excluded.map_or(cut.position, |out| out.commit_lsn.position());
+            // Without a later commit that is out, nothing may have been lost right behind the end either: what was lost
+            // there may have had any time.
+            let behind = Position::new(cut.position.get().saturating_add(1));
+            cut.extent = cut.excluded.map_or(behind, |out| out.commit_lsn.position());
         }
         By::Position(position) => cut.extent = position,
     }

@@ -106,7 +106,7 @@ pub enum RestoreError {
         doing: String,
         /// What happened.
         #[source]
-        source: ConnectError,
+        source: Box<ConnectError>,
     },
     /// The log could not be applied.
     #[error("restore: the log could not be applied")]
@@ -139,7 +139,7 @@ impl RestoreError {
     /// Wraps what a session said.
     pub fn session(doing: impl Into<String>) -> impl FnOnce(ConnectError) -> Self {
         let doing = doing.into();
-        move |source| Self::Session { doing, source }
+        move |source| Self::Session { doing, source: Box::new(source) }
     }
 
     /// What it means to whoever called.

@@ -91,8 +91,10 @@ async fn create_alone(session: &mut Session, item: &Item) -> Result<(), ConnectE
 }
 
 /// Sequences that belong to a column, and the column.
-const OWNED: &str = "SELECT s.oid::text, a.attname, n.nspname, c.relname, q.seqincrement \
+const OWNED: &str = "SELECT s.oid::text, a.attname, n.nspname, c.relname, q.seqincrement, \
+    quote_ident(m.nspname) || '.' || quote_ident(s.relname) \
     FROM pg_depend d JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S' JOIN pg_sequence q ON q.seqrelid = s.oid \
+    JOIN pg_namespace m ON m.oid = s.relnamespace \
     JOIN pg_class c ON c.oid = d.refobjid JOIN pg_namespace n ON n.oid = c.relnamespace \
     JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = d.refobjsubid AND NOT a.attisdropped \
     WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass AND d.deptype IN ('a', 'i') \
@@ -121,10 +123,10 @@ pub async fn set_sequences(session: &mut Session, manifest: &Manifest) -> Result
             [text(0), quote_ident(&text(1)), quote_ident(&text(2)), quote_ident(&text(3))];
         let sql = format!(
             "SELECT setval({oid}::regclass, x.most, true) FROM (SELECT {most}({column}) AS most FROM {schema}.{table}) x, \
-             (SELECT coalesce(pg_sequence_last_value({oid}::regclass), \
-              (SELECT seqstart - seqincrement FROM pg_sequence WHERE seqrelid = {oid})) AS last, \
-              seqmin, seqmax FROM pg_sequence WHERE seqrelid = {oid}) q \
-             WHERE x.most {ahead} q.last AND x.most BETWEEN q.seqmin AND q.seqmax"
+             (SELECT s.last_value::numeric - CASE WHEN s.is_called THEN 0 ELSE p.seqincrement END AS last, \
+              p.seqmin, p.seqmax FROM pg_sequence p, {} s WHERE p.seqrelid = {oid}) q \
+             WHERE x.most {ahead} q.last AND x.most BETWEEN q.seqmin AND q.seqmax",
+            text(5)
         );
         let doing = RestoreError::session(format!("move the sequence of {}.{} behind its rows", text(2), text(3)));
         session.simple(&sql).await.map_err(doing)?;

@@ -147,7 +147,7 @@ impl<'a> Load<'a> {
                 break;
             }
             let mut reader = PartReader::open(self.env, self.manifest, part).await?;
-            while let Some(frame) = reader.next()? {
+            while let Some(frame) = reader.next_frame()? {
                 let mine = edge.mine(frame, at < share.to);
                 if !mine.is_empty() {
                     splitter.push(&mine);
@@ -167,7 +167,7 @@ impl<'a> Load<'a> {
         let Some(before) = from.checked_sub(1).and_then(|before| parts.get(before)) else { return Ok(false) };
         let mut reader = PartReader::open(self.env, self.manifest, before).await?;
         let mut last = None;
-        while let Some(frame) = reader.next()? {
+        while let Some(frame) = reader.next_frame()? {
             last = frame.last().copied().or(last);
         }
         Ok(last != Some(b'\n'))

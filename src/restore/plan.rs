@@ -208,7 +208,26 @@ impl Facts {
             (None, Target::Latest) => true,
             (None, _) => point <= cut.position.max(cut.extent),
         };
-        holds_only_what_is_in && self.witnesses(base, asked, cut) && (cut.position <= point || self.continues(base))
+        let knows_its_time = match asked {
+            Target::Time(time) => self.lost_before(base).is_none_or(|lost| lost <= *time),
+            Target::Latest | Target::Lsn(_) | Target::Xid(_) | Target::BeforeXid(_) | Target::Mark(_) => true,
+        };
+        // What the log lost between the stop and the base's point is in the base, and nobody asked for it.
+        let known = cut.position.max(cut.extent);
+        let lost_between = |gap: &PlacedGap| gap.is_lossy() && gap.place > known && gap.place <= point;
+        let holds_only_what_is_in = holds_only_what_is_in && !self.gaps.iter().any(lost_between);
+        holds_only_what_is_in
+            && knows_its_time
+            && self.witnesses(base, asked, cut)
+            && (cut.position <= point || self.continues(base))
+    }
+
+    /// When everything that a base holds and the log lost had committed: nobody knows the times of such commits, only
+    /// that the first base behind them was taken later.
+    fn lost_before(&self, base: &BaseFact) -> Option<Timestamp> {
+        let held = self.gaps.iter().filter(|gap| gap.is_lossy() && gap.place <= base.point.position());
+        let ends = held.filter_map(|gap| self.bases.iter().find(|base| base.point.position() >= gap.place));
+        ends.map(|base| base.taken_at).max()
     }
 
     /// Whether anything shows that the base and the log are not altogether later than the target: nobody knows what the

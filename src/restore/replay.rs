@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::apply::postgres::{Applied, Applier, RowIdentity, ShapeColumn, TableShape, Transaction};
-use crate::codec::base::{Identity, Manifest, Table};
+use crate::codec::base::{Identity, Manifest, Table, TableColumn};
 use crate::codec::segment::ObjectKind;
 use crate::connect::Session;
 use crate::log::{Assembler, Item, LogEnv, LogError, Reader};
@@ -26,7 +26,7 @@ pub fn shape(table: &Table) -> TableShape {
         Identity::Full => RowIdentity::Full,
         Identity::Nothing => RowIdentity::Nothing,
     };
-    let column = |column: &crate::codec::base::TableColumn| ShapeColumn {
+    let describe = |column: &TableColumn| ShapeColumn {
         name: column.name.clone(),
         type_oid: column.type_oid,
         typmod: column.typmod,
@@ -35,7 +35,7 @@ pub fn shape(table: &Table) -> TableShape {
         relid: table.relid,
         schema: table.schema.clone(),
         name: table.name.clone(),
-        columns: own().map(column).collect(),
+        columns: own().map(describe).collect(),
         identity,
     }
 }

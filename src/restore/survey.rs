@@ -109,9 +109,9 @@ impl Survey {
             Look::In(window, by) => self.cut_in(&window, by, target).await,
             Look::ForXid(xid, side) => {
                 let mut found = Vec::new();
-                for at in self.may_hold(xid).await? {
+                for (at, span) in self.may_hold(xid).await? {
                     let window = cut::around(&self.facts.entries, at);
-                    self.collect(&window, at, &mut found, |one, window, all, index| {
+                    self.collect(&window, span, &mut found, |one, window, all, index| {
                         let stored = one.transaction?.xid.get();
                         cut::is_xid(stored, xid).then(|| cut::beside(window, all, index, side))
                     })
@@ -122,9 +122,10 @@ impl Survey {
             Look::ForMark(name) => {
                 let mut found = Vec::new();
                 let marked = |entry: &crate::log::Entry| entry.flags.has(Flags::HOLDS_MARK);
-                for (at, _) in self.facts.entries.iter().enumerate().filter(|(_, entry)| marked(entry)) {
+                for (at, entry) in self.facts.entries.iter().enumerate().filter(|(_, entry)| marked(entry)) {
                     let window = cut::until_complete(&self.facts.entries, at);
-                    self.collect(&window, at, &mut found, |one, window, all, index| {
+                    let to = window.entries.last().map_or(entry.to, |last| last.to);
+                    self.collect(&window, (entry.from, to), &mut found, |one, window, all, index| {
                         let hit = one.marks.contains(&name);
                         hit.then(|| cut::beside(window, all, index, cut::Side::Including))
                     })
@@ -145,17 +146,17 @@ impl Survey {
         Ok(cut)
     }
 
-    /// Adds what `hit` makes of the completions of a window; a completion that an earlier window held too counts once.
+    /// Adds what `hit` makes of what completes behind `from` and up to `to`; what a window before held counts once.
     async fn collect(
         &self,
         window: &Window,
-        at: usize,
+        (from, to): (Position, Position),
         found: &mut Vec<(Lsn, Cut)>,
         hit: impl Fn(&cut::Completion, &Window, &[cut::Completion], usize) -> Option<Cut>,
     ) -> Result<(), RestoreError> {
-        let (Some(place), Some(_)) = (self.place(), self.facts.entries.get(at)) else { return Ok(()) };
+        let Some(place) = self.place() else { return Ok(()) };
         let all = place.scan(window).await?.completions;
-        for (index, one) in all.iter().enumerate() {
+        for (index, one) in all.iter().enumerate().filter(|(_, one)| one.position > from && one.position <= to) {
             let position = Lsn::from(one.position);
             if let Some(cut) = hit(one, window, &all, index)
                 && found.iter().all(|(known, _)| *known != position)
@@ -166,8 +167,8 @@ impl Survey {
         Ok(())
     }
 
-    /// The segments in which a transaction of that number may complete, by their footers.
-    async fn may_hold(&self, xid: u64) -> Result<Vec<usize>, RestoreError> {
+    /// The segments in which a transaction of that number may complete, by their footers, and what they complete.
+    async fn may_hold(&self, xid: u64) -> Result<Vec<(usize, (Position, Position))>, RestoreError> {
         let Some(log) = self.facts.log else { return Ok(Vec::new()) };
         let mut reader = Reader::new(&self.env, &self.source, log, self.facts.entries.clone());
         let (mut at, mut found) = (0, Vec::new());
@@ -177,7 +178,7 @@ impl Survey {
             let low = |number: u64| number & 0xFFFF_FFFF;
             let covers = wraps || (low(least)..=low(most)).contains(&low(xid));
             if segment.footer.transactions > 0 && covers {
-                found.push(at);
+                found.push((at, (segment.entry.from, segment.entry.to)));
             }
             at += 1;
         }

@@ -21,6 +21,15 @@ pub struct Window {
 
 /// The stretches, oldest first. Those of bases that lead into one another are one.
 pub fn windows(facts: &Facts) -> Vec<Window> {
+    stretches(facts).into_iter().map(|(from, time, to)| window(facts, (from, time), to)).collect()
+}
+
+/// Since when every instant up to the newest one can be restored.
+pub fn restorable_since(facts: &Facts) -> Option<Timestamp> {
+    stretches(facts).last().map(|(_, time, _)| *time)
+}
+
+fn stretches(facts: &Facts) -> Vec<(Position, Timestamp, Position)> {
     let mut stretches: Vec<(Position, Timestamp, Position)> = Vec::new();
     for base in facts.bases.iter().filter(|base| facts.is_sound(base)) {
         let (from, to) = (base.point.position(), facts.exact_until(base));
@@ -29,7 +38,7 @@ pub fn windows(facts: &Facts) -> Vec<Window> {
             Some(_) | None => stretches.push((from, base.taken_at, to)),
         }
     }
-    stretches.into_iter().map(|(from, time, to)| window(facts, (from, time), to)).collect()
+    stretches
 }
 
 fn window(facts: &Facts, (from, from_time): (Position, Timestamp), to: Position) -> Window {

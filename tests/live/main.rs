@@ -8,6 +8,7 @@
 )]
 #![expect(clippy::disallowed_methods, reason = "a test waits for real servers by the machine's clock")]
 
+mod apply;
 mod auth;
 mod base;
 mod check;
@@ -19,6 +20,7 @@ mod kill;
 mod pipeline;
 mod program;
 mod replication;
+mod restore;
 mod servers;
 mod session;
 mod site;

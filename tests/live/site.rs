@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use holdfast::clock::SystemClock;
+use holdfast::clock::{Clock, SystemClock};
 use holdfast::codec::gap::Gap;
 use holdfast::codec::pgoutput::{Column, Message};
 use holdfast::codec::segment::Suite;
@@ -128,8 +128,8 @@ impl Site {
     }
 
     pub(crate) async fn env(&self) -> LogEnv {
-        let clock = Arc::new(SystemClock::new());
-        let store = FolderStore::open(&self.path("store"), Arc::<SystemClock>::clone(&clock) as _).await.unwrap();
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let store = FolderStore::open(&self.path("store"), Arc::clone(&clock)).await.unwrap();
         LogEnv {
             store: Arc::new(store),
             keys: Arc::new(Keyring::of_file(FileKey::read(&self.path("key")).unwrap())),
@@ -144,8 +144,7 @@ impl Site {
         let (env, source): (_, SourceName) = (self.env().await, "main".parse().unwrap());
         let history = History::load(&env, &source).await.unwrap();
         assert!(history.missing.is_empty(), "missing: {:?}", history.missing);
-        let mut captured = Captured::default();
-        captured.end = Lsn::from(history.last().unwrap().to);
+        let mut captured = Captured { end: Lsn::from(history.last().unwrap().to), ..Captured::default() };
         let mut reader = Reader::new(&env, &source, history.log.unwrap(), history.live().cloned().collect());
         let mut assembler = Assembler::new(Position::ZERO);
         let (mut items, mut open) = (Vec::new(), Vec::new());
@@ -183,7 +182,15 @@ impl Captured {
                     Some(Column::Text(id)) => open.push(std::str::from_utf8(id).unwrap().parse().unwrap()),
                     other => panic!("no id: {other:?}"),
                 },
-                _ => {}
+                Message::Begin(_)
+                | Message::Commit(_)
+                | Message::Origin { .. }
+                | Message::Type { .. }
+                | Message::Insert { .. }
+                | Message::Update { .. }
+                | Message::Delete { .. }
+                | Message::Truncate { .. }
+                | Message::Message { .. } => {}
             },
             Item::Commit(_) => self.ids.append(open),
             Item::Gap(wire) => self.gaps.push(Gap::decode(&wire).unwrap()),

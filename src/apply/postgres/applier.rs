@@ -134,19 +134,19 @@ impl Applier {
             return Ok(());
         }
         match Message::decode(wire) {
-            Ok(Message::Relation(relation)) => self.describe(relation),
+            Ok(Message::Relation(relation)) => self.describe(&relation),
             Ok(_) => {}
             Err(source) => return Err(ApplyError::Message { commit_lsn: self.commit_lsn(), source }),
         }
         Ok(())
     }
 
-    fn describe(&mut self, relation: Relation) {
+    fn describe(&mut self, relation: &Relation) {
         let relid = relation.relid;
         if relation.namespace == SOURCE_SCHEMA {
             self.tables.passed.insert(relid);
         } else if let Some(table) = self.tables.known.get(&relid) {
-            match table.shape.agree(&relation) {
+            match table.shape.agree(relation) {
                 Ok(()) => drop(self.tables.other.remove(&relid)),
                 Err(what) => drop(self.tables.other.insert(relid, what)),
             }

@@ -14,7 +14,7 @@ pub enum ApplyError {
         doing: String,
         /// What happened.
         #[source]
-        source: ConnectError,
+        source: Box<ConnectError>,
     },
     /// A message of the log is none of pgoutput.
     #[error("read a message of the transaction that commits at {commit_lsn}")]
@@ -71,6 +71,6 @@ impl ApplyError {
     /// Wraps what a session said.
     pub fn session(doing: impl Into<String>) -> impl FnOnce(ConnectError) -> Self {
         let doing = doing.into();
-        move |source| Self::Session { doing, source }
+        move |source| Self::Session { doing, source: Box::new(source) }
     }
 }

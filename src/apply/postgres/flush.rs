@@ -73,14 +73,11 @@ fn stage_of(window: &Window, relid: u32, level: usize) -> Option<&Stage> {
 
 /// A step's number means nothing to people: the table is named instead, where one is known.
 fn blame(error: ConnectError, expected: &BTreeMap<u64, (u32, u64)>, tables: &Tables) -> ApplyError {
-    let step = match &error {
-        ConnectError::Step { step, .. } => Some(*step),
-        _other => None,
-    };
+    let step = if let ConnectError::Step { step, .. } = &error { Some(*step) } else { None };
     let relid = step.and_then(|step| expected.range(step..).next()).map(|(_, (relid, _))| *relid);
     let title = relid.and_then(|relid| tables.known.get(&relid)).map(|table| table.shape.title());
     let doing = title.map_or_else(|| "change rows".to_owned(), |title| format!("change rows of table {title}"));
-    ApplyError::Session { doing, source: error }
+    ApplyError::session(doing)(error)
 }
 
 fn miscounted(tables: &Tables, relid: u32, expected: u64, touched: u64, commit_lsn: Lsn) -> ApplyError {
@@ -103,7 +100,7 @@ async fn change(
         Stage::Truncate => statements.plain(&sql::truncate(table)),
         Stage::Move { from, to } => {
             let RowIdentity::Key(key) = &table.shape.identity else { return Ok(()) };
-            statements.update_one(table, &pick(table, key), from, to, Everything::Columns)
+            statements.update_one(table, &pick(table, key), (from, to), Everything::Columns)
         }
         Stage::Net(TableNet::Keyed(key, keyed)) => {
             let mut batches = Batches { table, key, statements };
@@ -159,8 +156,7 @@ impl Statements<'_, '_> {
         &mut self,
         table: &Table,
         key: &[&TargetColumn],
-        from: &[Cell],
-        to: &[Cell],
+        (from, to): (&[Cell], &[Cell]),
         which: Everything,
     ) -> Result<(), ConnectError> {
         let (set, values): (Vec<_>, Vec<_>) = table
@@ -289,7 +285,7 @@ impl Batches<'_, '_, '_> {
         if self.table.one_by_one || rows.len() == 1 {
             for (cells, row) in rows {
                 let row = row.map_or(&[][..], Vec::as_slice);
-                self.statements.update_one(self.table, &key, cells, row, Everything::ButTheKey)?;
+                self.statements.update_one(self.table, &key, (cells, row), Everything::ButTheKey)?;
                 self.statements.pipeline.relieve().await?;
             }
             return Ok(());

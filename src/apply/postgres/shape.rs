@@ -80,8 +80,8 @@ pub struct TargetColumn {
     pub sql_type: String,
     /// The operator by which its values are equal, in SQL.
     pub equals: String,
-    /// `GENERATED ALWAYS AS IDENTITY`.
-    pub always: bool,
+    /// For `GENERATED ALWAYS AS IDENTITY`: the table, in SQL, whose column it is. A partition has it from its root.
+    pub always: Option<String>,
 }
 
 /// A table of the target.
@@ -96,7 +96,10 @@ pub struct Table {
     pub one_by_one: bool,
 }
 
-const COLUMNS: &str = "SELECT n.nspname, c.relname, a.attname, format_type(a.atttypid, -1), a.attidentity = 'a', \
+const COLUMNS: &str = "SELECT n.nspname, c.relname, a.attname, format_type(a.atttypid, -1), CASE WHEN a.attidentity = 'a' THEN \
+    coalesce((SELECT quote_ident(rn.nspname) || '.' || quote_ident(r.relname) FROM pg_class r JOIN pg_namespace rn \
+    ON rn.oid = r.relnamespace WHERE r.oid = pg_partition_root(c.oid)), \
+    'ONLY ' || quote_ident(n.nspname) || '.' || quote_ident(c.relname)) END, \
     EXISTS (SELECT FROM pg_cast k WHERE k.castsource = 'text'::regtype AND k.casttarget = a.atttypid \
             AND k.castmethod = 'f' AND k.oid >= 16384) \
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_attribute a ON a.attrelid = c.oid \
@@ -114,7 +117,7 @@ const OPERATORS: &str = "SELECT n.nspname, c.relname, a.attname, m.nspname, o.op
 
 /// Finds the tables of `shapes` in the target.
 pub async fn load(session: &mut Session, shapes: Vec<TableShape>) -> Result<BTreeMap<u32, Table>, ApplyError> {
-    let failed = |source: ConnectError| ApplyError::Session { doing: "read the target's tables".to_owned(), source };
+    let failed = |error: ConnectError| ApplyError::session("read the target's tables")(error);
     let mut found: BTreeMap<(String, String), (Vec<TargetColumn>, bool)> = BTreeMap::new();
     for row in session.simple(COLUMNS).await.map_err(failed)?.into_iter().flatten() {
         let (columns, one_by_one) = found.entry((text(&row, 0), text(&row, 1))).or_default();
@@ -122,7 +125,7 @@ pub async fn load(session: &mut Session, shapes: Vec<TableShape>) -> Result<BTre
             name: text(&row, 2),
             sql_type: text(&row, 3),
             equals: "OPERATOR(pg_catalog.=)".to_owned(),
-            always: row.get(4) == Some("t"),
+            always: row.get(4).map(str::to_owned),
         });
         *one_by_one |= row.get(5) == Some("t");
     }

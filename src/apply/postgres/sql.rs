@@ -128,9 +128,11 @@ pub fn drop_row_index(table: &Table) -> String {
 /// Lets identity columns take values, and takes that back: `GENERATED ALWAYS` refuses them in an UPDATE.
 pub fn identity_columns(table: &Table, generated: &str) -> Option<String> {
     let mut sql = String::new();
-    for target in table.columns.iter().filter(|target| target.always) {
-        let (table, column) = (name(table), column(target));
-        let _infallible = write!(sql, "ALTER TABLE ONLY {table} ALTER COLUMN {column} SET GENERATED {generated};");
+    for target in &table.columns {
+        if let Some(owner) = &target.always {
+            let column = column(target);
+            let _infallible = write!(sql, "ALTER TABLE {owner} ALTER COLUMN {column} SET GENERATED {generated};");
+        }
     }
     (!sql.is_empty()).then_some(sql)
 }

@@ -1,1 +1,307 @@
-//! x.
+//! Plans against a naive model: histories, gaps and bases are drawn at random, and every answer is checked commit by commit.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::codec::segment::{Flags, ObjectKind};
+use crate::model::{Epoch, Xid};
+use crate::restore::cut::{self, Completion, Look, Window};
+
+/// A commit: its record stands from `10 n` to `10 n + 9`; what is captured in which segment, and at what time.
+#[derive(Clone, Debug)]
+struct World {
+    times: Vec<i64>,
+    per_segment: usize,
+    bases: Vec<usize>,
+    gaps: Vec<(usize, Reason)>,
+}
+
+fn at(number: usize) -> u64 {
+    u64::try_from(number).unwrap() * 10
+}
+
+fn transaction(number: usize, time: i64) -> Transaction {
+    Transaction {
+        xid: Xid::new(at(number)),
+        commit_lsn: Lsn::new(at(number) + 10),
+        position: Position::new(at(number) + 19),
+        time: Timestamp::from_micros(time),
+    }
+}
+
+impl World {
+    fn commits(&self) -> Vec<Transaction> {
+        self.times.iter().enumerate().map(|(number, time)| transaction(number, *time)).collect()
+    }
+
+    /// Commits that were lost: a lossy gap at `n` swallows the commit `n`.
+    fn is_lost(&self, number: usize) -> bool {
+        self.gaps.iter().any(|(gap, reason)| *gap == number && *reason == Reason::SlotLost)
+    }
+
+    fn captured(&self) -> Vec<Transaction> {
+        let commits = self.commits().into_iter().enumerate();
+        commits.filter(|(number, _)| !self.is_lost(*number)).map(|(_, commit)| commit).collect()
+    }
+
+    fn facts(&self) -> Facts {
+        let log = LogId::from_bytes([1; 16]);
+        let (mut entries, mut to, mut to_time) = (Vec::new(), Position::ZERO, Timestamp::MIN);
+        for (slot, commits) in (1..).zip(self.captured().chunks(self.per_segment)) {
+            let (from, from_time) = (to, to_time);
+            to = commits.last().unwrap().position;
+            to_time = commits.iter().map(|commit| commit.time).max().unwrap().max(from_time);
+            entries.push(entry(slot, (from, to), (from_time, to_time)));
+        }
+        let base = |(index, number): (usize, &usize)| BaseFact {
+            base: BaseId::from_bytes([u8::try_from(index).unwrap(); 16]),
+            point: Lsn::new(at(*number) + 10),
+            taken_at: Timestamp::from_micros(self.times[..*number].iter().copied().max().unwrap_or(-1)),
+            finished_at: Timestamp::MIN,
+            log: Some(log),
+            bytes: 1,
+        };
+        let gap = |(number, reason): &(usize, Reason)| {
+            let before =
+                self.captured().iter().filter(|c| c.position.get() < at(*number) + 10).map(|c| c.position).max();
+            PlacedGap {
+                gap: Gap {
+                    exact_until: before.unwrap_or_default(),
+                    time: Timestamp::from_micros(i64::MAX),
+                    reason: *reason,
+                    detail: String::new(),
+                },
+                place: Position::new(at(*number) + 19),
+            }
+        };
+        Facts {
+            log: Some(log),
+            entries,
+            missing: None,
+            bases: self.bases.iter().enumerate().map(base).collect(),
+            gaps: self.gaps.iter().map(gap).collect(),
+        }
+    }
+
+    fn completions(&self, window: &Window) -> Vec<Completion> {
+        let to = window.entries.last().map_or(Position::ZERO, |entry| entry.to);
+        let inside =
+            self.captured().into_iter().filter(|commit| commit.position > window.from && commit.position <= to);
+        inside.map(|one| Completion { position: one.position, transaction: Some(one), marks: Vec::new() }).collect()
+    }
+
+    /// What a survey does, with the world in place of a store.
+    fn plan(&self, target: &Target) -> Result<Plan, NotRestorable> {
+        let facts = self.facts();
+        let cut = match cut::look(&facts, target)? {
+            Look::AtBase(position) => {
+                Cut { position, last: None, excluded: None, excluded_not_after: 0, extent: Position::ZERO }
+            }
+            Look::In(window, by) => {
+                let mut cut = cut::cut(&window, &self.completions(&window), by);
+                if *target == Target::Latest {
+                    cut.extent = cut.position;
+                }
+                cut
+            }
+            Look::ForXid(xid, side) => {
+                let mut found = Vec::new();
+                for at in 0..facts.entries.len() {
+                    let window = cut::around(&facts.entries, at);
+                    let all = self.completions(&window);
+                    for (index, one) in all.iter().enumerate() {
+                        let here = one.position > facts.entries[at].from && one.position <= facts.entries[at].to;
+                        let hit = here && cut::is_xid(one.transaction.unwrap().xid.get(), xid);
+                        if hit && found.iter().all(|(known, _)| *known != Lsn::from(one.position)) {
+                            found.push((Lsn::from(one.position), cut::beside(&window, &all, index, side)));
+                        }
+                    }
+                }
+                cut::only(found, "transaction")?
+            }
+            Look::ForMark(_) => unreachable!(),
+        };
+        facts.plan(&"main".parse().unwrap(), target, cut, GapRule::Refuse)
+    }
+
+    /// How many of the true commits a target asks for; `None` if that is not known or not there.
+    fn wanted(&self, target: &Target) -> Option<usize> {
+        let commits = self.commits();
+        match target {
+            Target::Time(time) => Some(commits.iter().position(|c| c.time > *time).unwrap_or(commits.len())),
+            Target::Lsn(lsn) => Some(commits.iter().filter(|c| c.position <= lsn.position()).count()),
+            Target::Xid(xid) => commits.iter().position(|c| c.xid.get() == *xid).map(|at| at + 1),
+            Target::BeforeXid(xid) => commits.iter().position(|c| c.xid.get() == *xid),
+            Target::Latest | Target::Mark(_) => None,
+        }
+    }
+
+    /// What carrying out the plan brings: base, and then the log's commits up to the stop. `None` if that is not exact.
+    fn carried_out(&self, plan: &Plan) -> Option<usize> {
+        let base = self.bases[usize::from(plan.base.as_bytes()[0])];
+        let mut there: Vec<usize> = (0..base).collect();
+        let (first, last) = (plan.segments.first(), plan.segments.last());
+        let span = first.zip(last).map(|(first, last)| (first.from, last.to));
+        for (number, commit) in self.commits().iter().enumerate() {
+            let read = span.is_some_and(|(from, to)| commit.position > from && commit.position <= to);
+            let applied = commit.commit_lsn >= plan.point && commit.position <= plan.stop.position;
+            if read && applied && !self.is_lost(number) {
+                there.push(number);
+            }
+        }
+        let changed = |number: usize| {
+            number >= base && self.gaps.iter().any(|(gap, reason)| *gap == number && *reason == Reason::SchemaChanged)
+        };
+        let whole = there.iter().enumerate().all(|(index, number)| index == *number && !changed(*number));
+        whole.then_some(there.len())
+    }
+}
+
+fn entry(slot: u64, (from, to): (Position, Position), (from_time, to_time): (Timestamp, Timestamp)) -> Entry {
+    Entry {
+        slot: Slot::new(slot),
+        epoch: Epoch::new(1),
+        kind: ObjectKind::Data,
+        flags: Flags::from_nothing(),
+        void: false,
+        from,
+        to,
+        from_time,
+        to_time,
+        needs_from: Slot::new(slot),
+        sealed_at: Timestamp::MIN,
+        bytes: 1,
+        hash: None,
+    }
+}
+
+fn any_world() -> impl Strategy<Value = World> {
+    let reason = prop_oneof![Just(Reason::SlotLost), Just(Reason::SchemaChanged)];
+    let gaps = proptest::collection::btree_map(0..12_usize, reason, 0..3);
+    let bases = proptest::collection::btree_set(0..13_usize, 0..4);
+    (proptest::collection::vec(0..12_i64, 1..12), 1..4_usize, bases, gaps).prop_map(
+        |(times, per_segment, bases, gaps)| {
+            let many = times.len();
+            let bases = bases.into_iter().filter(|base| *base <= many).collect();
+            let gaps = gaps.into_iter().filter(|(gap, _)| *gap < many).collect();
+            World { times, per_segment, bases, gaps }
+        },
+    )
+}
+
+fn any_target() -> impl Strategy<Value = Target> {
+    prop_oneof![
+        Just(Target::Latest),
+        (-1..13_i64).prop_map(|time| Target::Time(Timestamp::from_micros(time))),
+        (0..140_u64).prop_map(|lsn| Target::Lsn(Lsn::new(lsn))),
+        (0..13_u64).prop_map(|number| Target::Xid(number * 10)),
+        (0..13_u64).prop_map(|number| Target::BeforeXid(number * 10)),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(5000))]
+    #[test]
+    fn l2_a_plan_brings_exactly_what_was_asked_for_or_there_is_none(world in any_world(), target in any_target()) {
+        if let Ok(plan) = world.plan(&target) {
+            let brought = world.carried_out(&plan);
+            prop_assert!(brought.is_some(), "a plan leads through a gap: {plan:?}");
+            if target != Target::Latest {
+                prop_assert_eq!(brought, world.wanted(&target), "{:?}", plan);
+            }
+        }
+    }
+
+    #[test]
+    fn what_lies_between_a_base_and_the_end_of_a_whole_log_is_always_restorable(world in any_world(), target in any_target()) {
+        let world = World { gaps: Vec::new(), ..world };
+        let (first, end) = (world.bases.first(), world.times.iter().max().unwrap());
+        let there = match &target {
+            Target::Time(time) => time.micros() <= *end,
+            Target::Lsn(lsn) => lsn.get() <= at(world.times.len()) + 9,
+            Target::Xid(xid) | Target::BeforeXid(xid) => usize::try_from(*xid / 10).unwrap() < world.times.len(),
+            Target::Latest | Target::Mark(_) => true,
+        };
+        let behind_a_base = world.wanted(&target).is_none_or(|wanted| first.is_some_and(|first| *first <= wanted));
+        // Behind the end of the log nobody knows whether a base holds too much.
+        let before_the_end = first.is_some_and(|first| *first < world.times.len());
+        if there && behind_a_base && before_the_end {
+            let plan = world.plan(&target);
+            prop_assert!(plan.is_ok(), "{plan:?}");
+        }
+    }
+
+    #[test]
+    fn latest_is_the_newest_instant_that_any_other_target_reaches(world in any_world()) {
+        let reached = |target: Target| world.plan(&target).ok().and_then(|plan| world.carried_out(&plan));
+        let best = (0..140).filter_map(|lsn| reached(Target::Lsn(Lsn::new(lsn)))).max();
+        prop_assert_eq!(reached(Target::Latest), best);
+    }
+}
+
+#[test]
+fn the_newest_base_that_holds_nothing_too_much_is_taken() {
+    let world = World { times: vec![1, 2, 4, 3, 5, 6], per_segment: 2, bases: vec![0, 2, 3, 5], gaps: Vec::new() };
+    #[rustfmt::skip]
+    let cases = [
+        // target                                       base   transactions   why
+        (Target::Time(Timestamp::from_micros(3)),       1,     2,  "the time 4 comes before the time 3: neither is in"),
+        (Target::Time(Timestamp::from_micros(4)),       2,     4,  "the commit of time 3 is in with that of time 4"),
+        (Target::Time(Timestamp::from_micros(6)),       3,     6,  "the last durable commit's own time"),
+        (Target::Lsn(Lsn::new(60)),                     3,     5,  "a base's own point"),
+        (Target::Lsn(Lsn::new(68)),                     3,     5,  "inside a commit record: that commit is out"),
+        (Target::BeforeXid(0),                          0,     0,  "before everything"),
+        (Target::Latest,                                3,     6,  "all"),
+    ];
+    for (target, base, many, why) in cases {
+        let plan = world.plan(&target).unwrap();
+        assert_eq!((plan.base.as_bytes()[0], world.carried_out(&plan)), (base, Some(many)), "{why}: {target}");
+    }
+    let plan = world.plan(&Target::Time(Timestamp::from_micros(3))).unwrap();
+    assert_eq!(
+        plan.stop.excluded_not_after, 1,
+        "the commit of time 3 is out although its time is not after the target"
+    );
+}
+
+#[test]
+fn a_base_whose_schema_was_read_while_it_changed_is_of_no_use() {
+    let world =
+        World { times: vec![1, 2, 3, 4], per_segment: 1, bases: vec![1, 3], gaps: vec![(3, Reason::SchemaChanged)] };
+    let mut facts = world.facts();
+    facts.gaps[0].gap.time = Timestamp::from_micros(100);
+    facts.bases[1].finished_at = Timestamp::from_micros(100);
+    let cut = Cut {
+        position: Position::new(39),
+        last: None,
+        excluded: Some(transaction(3, 4)),
+        excluded_not_after: 0,
+        extent: Position::new(39),
+    };
+    let plan =
+        |facts: &Facts| facts.plan(&"main".parse().unwrap(), &Target::Latest, cut.clone(), GapRule::Refuse).unwrap();
+    assert_eq!(plan(&facts).point, facts.bases[0].point, "the older base leads there");
+    facts.bases[1].finished_at = Timestamp::from_micros(99);
+    assert_eq!(plan(&facts).point, facts.bases[1].point, "its schema had been read before");
+}
+
+#[test]
+fn a_gap_can_be_crossed_by_who_says_so() {
+    let world = World { times: vec![1, 2, 3, 4], per_segment: 1, bases: vec![1], gaps: vec![(2, Reason::SlotLost)] };
+    let facts = world.facts();
+    let window = cut::around(&facts.entries, facts.entries.len());
+    let cut = cut::cut(&window, &world.completions(&window), cut::By::Position(facts.end()));
+    let source = "main".parse().unwrap();
+    let refused = facts.plan(&source, &Target::Lsn(Lsn::new(49)), cut.clone(), GapRule::Refuse).unwrap_err();
+    assert!(refused.why.contains("slot lost") && refused.remedy.contains("lsn:0/1D"), "{refused}");
+    let plan = facts.plan(&source, &Target::Lsn(Lsn::new(49)), cut, GapRule::Allow).unwrap();
+    assert!(plan.warnings[0].contains("what it hides is lost"), "{plan}");
+}
+
+#[test]
+fn a_transaction_number_without_its_epoch_must_be_unique() {
+    assert!(cut::is_xid(5, 5) && cut::is_xid(5, (7 << 32) + 5) && cut::is_xid((7 << 32) + 5, 5));
+    assert!(!cut::is_xid((6 << 32) + 5, (7 << 32) + 5) && !cut::is_xid(5, 6));
+    let twice = cut::only(vec![(Lsn::new(1), ()), (Lsn::new(2), ())], "transaction 5").unwrap_err();
+    assert!(twice.remedy.contains("lsn:0/1, lsn:0/2"), "{twice}");
+}

@@ -190,6 +190,8 @@ async fn whose(store: &dyn Store, key: &ObjectKey, body: &Sealed) -> Result<Put,
     let size = store.size(key).await?;
     let bytes = size.min(size_of(&[0; HEADER_BYTES_MAX]));
     let header = store.get(key, Part::Range { at: 0, bytes }).await?;
-    let ours = size == size_of(body.as_bytes()) && body.as_bytes().starts_with(header.as_bytes());
+    // Fewer bytes than asked for, against the contract, would begin like ours all too easily.
+    let whole = size_of(header.as_bytes()) == bytes;
+    let ours = whole && size == size_of(body.as_bytes()) && body.as_bytes().starts_with(header.as_bytes());
     Ok(if ours { Put::Ours } else { Put::Taken(header) })
 }

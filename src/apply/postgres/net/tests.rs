@@ -150,6 +150,8 @@ proptest! {
     }
 }
 
+type Again = fn(&mut TableNet, Row) -> Result<(), Misfit>;
+
 #[test]
 fn a_change_that_cannot_follow_is_an_error() {
     let row = |key| vec![cell(key), cell(0), cell(0)];
@@ -157,7 +159,8 @@ fn a_change_that_cannot_follow_is_an_error() {
     let mut net = keyed();
     net.insert(row(1)).unwrap();
     assert_eq!(net.insert(row(1)), Err(THERE_ALREADY));
-    for again in [|net: &mut TableNet, row| net.delete(row), |net, row| net.update(None, row).map(drop)] {
+    let twice: [Again; 2] = [|net, row| net.delete(row), |net, row| net.update(None, row).map(drop)];
+    for again in twice {
         let mut net = keyed();
         net.delete(row(1)).unwrap();
         assert_eq!(again(&mut net, row(1)), Err(NOT_THERE));

@@ -10,7 +10,7 @@ fn table(relid: u32, identity: RowIdentity) -> (u32, Table) {
         name: name.to_owned(),
         sql_type: "text".to_owned(),
         equals: "=".to_owned(),
-        always: false,
+        always: None,
     };
     let shape = TableShape {
         relid,

@@ -4,8 +4,8 @@
 //!  temporary slot ──▶ consistent point C and a snapshot that holds every commit before C and none from there on
 //!        │
 //!        ├─▶ survey: tables, columns, identities, sequences           all in the one snapshot
-//!        ├─▶ COPY by several workers, large tables in ranges of ctid
-//!        └─▶ pg_dump: pre-data, post-data; pg_dumpall: globals        piped, never on disk
+//!        ├─▶ pg_dump: pre-data, post-data; pg_dumpall: globals        piped, never on disk
+//!        └─▶ COPY by several workers, large tables in ranges of ctid
 //!                 └──▶ parts: packed, sealed, put ──▶ the manifest, last
 //! ```
 //! A base without a manifest is none; its parts are left-overs that [`sweep`] removes. `pg_dump` reads the newest catalog
@@ -149,22 +149,26 @@ struct Taking<'a> {
     progress: Arc<dyn BaseProgress>,
 }
 
-/// Rows first: what TRUNCATE takes away before it was copied is gone, and the base with it. The schema waits, since its
-/// change is noticed whenever it comes.
+/// Schema and rows side by side: the one waits for programs to start, the other for disks.
 async fn copy_all(taking: &Taking<'_>, survey: &mut Survey) -> Result<(), BaseTakeError> {
+    let (warning, ()) = futures::try_join!(dump_all(taking), rows::copy(taking, survey))?;
+    survey.warnings.extend(warning);
+    Ok(())
+}
+
+/// Schema and globals; gives what a person should know of them.
+async fn dump_all(taking: &Taking<'_>) -> Result<Option<String>, BaseTakeError> {
     let Taking { env, order, held, parts, .. } = taking;
     let tools = dump::Tools::find(held.server.version).await?;
-    rows::copy(taking, survey).await?;
     for (content, arguments) in dump::sections(&held.snapshot) {
         let mut writer = PartWriter::new(env, parts, content);
         tools.dump(&order.target, &arguments, &mut writer).await?;
         writer.finish().await?;
     }
     let mut writer = PartWriter::new(env, parts, Content::Globals);
-    if let Some(warning) = tools.globals(&order.target, &mut writer).await? {
-        survey.warnings.push(warning);
-    }
-    writer.finish().await
+    let warning = tools.globals(&order.target, &mut writer).await?;
+    writer.finish().await?;
+    Ok(warning)
 }
 
 /// Pieces of a table are numbered in the order of the parts.

@@ -1,0 +1,132 @@
+//! A log is taken by whoever's fence stands first, and a store's lie on the way neither breaks the chain nor stops the
+//! taker for good.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+
+use bytes::Bytes;
+
+use super::*;
+use crate::crypto::sealed::Sealed;
+use crate::log::fixture::{Fixture, RULE, main_source, spanning, transaction, write_segment};
+use crate::log::scrub::{Depth, Outcome, scrub};
+use crate::log::writer::Writer;
+use crate::model::ObjectKey;
+use crate::store::{PutNew, Store};
+
+/// What a store does wrong, once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lie {
+    /// The put lands and its reply is lost.
+    ReplyLost,
+    /// The put lands, is said to be there already, and its last bytes are read back wrong.
+    ReplyLostAndReadWrong,
+    /// A bit in the middle of what is read whole is wrong.
+    BitFlip,
+}
+
+struct Lying {
+    inner: Arc<dyn Store>,
+    lie: Mutex<Option<Lie>>,
+}
+
+impl Lying {
+    fn lies(&self, lie: Lie) -> bool {
+        let mut left = self.lie.lock().unwrap();
+        let lies = *left == Some(lie);
+        if lies {
+            *left = None;
+        }
+        lies
+    }
+}
+
+#[async_trait::async_trait]
+impl Store for Lying {
+    async fn put_new(&self, key: &ObjectKey, body: Sealed) -> Result<PutNew, StoreError> {
+        let answer = self.inner.put_new(key, body).await;
+        if self.lies(Lie::ReplyLost) {
+            return Err(StoreError::new(Op::Put, key, StoreErrorKind::Unanswered));
+        }
+        let lies = *self.lie.lock().unwrap() == Some(Lie::ReplyLostAndReadWrong);
+        if lies { Ok(PutNew::AlreadyThere) } else { answer }
+    }
+
+    async fn get(&self, key: &ObjectKey, part: Part) -> Result<Sealed, StoreError> {
+        let body = self.inner.get(key, part).await?;
+        let at = match part {
+            Part::Whole if self.lies(Lie::BitFlip) => body.len() / 2,
+            Part::Range { .. } if self.lies(Lie::ReplyLostAndReadWrong) => body.len() - 1,
+            Part::Whole | Part::Range { .. } | Part::First { .. } | Part::Last { .. } => return Ok(body),
+        };
+        let mut flipped = body.as_bytes().to_vec();
+        flipped[at] ^= 1;
+        Ok(Sealed::stored(Bytes::from(flipped)))
+    }
+
+    async fn list(&self, prefix: &str, after: Option<&ObjectKey>) -> Result<Vec<ObjectKey>, StoreError> {
+        self.inner.list(prefix, after).await
+    }
+
+    async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
+        self.inner.delete(key).await
+    }
+
+    async fn size(&self, key: &ObjectKey) -> Result<u64, StoreError> {
+        self.inner.size(key).await
+    }
+}
+
+fn lying(fixture: &Fixture, lie: Lie) -> LogEnv {
+    let store = Lying { inner: Arc::clone(&fixture.env.store), lie: Mutex::new(Some(lie)) };
+    LogEnv { store: Arc::new(store), ..fixture.env.clone() }
+}
+
+/// The reply to a daemon's fence was lost. Its next try saw a higher epoch than its last one, and it stopped for good
+/// before its own fence.
+#[tokio::test]
+async fn l9_a_daemon_is_not_fenced_by_its_own_fence() {
+    for lie in [Lie::ReplyLost, Lie::ReplyLostAndReadWrong] {
+        let fixture = Fixture::new(60);
+        let env = lying(&fixture, lie);
+        let before = Some(Epoch::new(0));
+        let Err(LogError::FenceUndecided { epoch, .. }) = take(&env, &main_source(), before).await else {
+            panic!("{lie:?}: a fence of unknown fate is no reign")
+        };
+        assert_eq!(epoch, Epoch::new(1));
+        assert!(matches!(take(&env, &main_source(), before).await, Err(LogError::Fenced { .. })), "as it was");
+        let reign = take(&env, &main_source(), Some(epoch)).await.unwrap();
+        assert_eq!((reign.epoch, reign.next), (Epoch::new(2), Slot::new(3)), "{lie:?}");
+    }
+}
+
+/// A segment of our own that was read back wrong looked like that of a second writer in the same epoch.
+#[tokio::test]
+async fn l9_a_segment_of_our_own_that_is_read_wrong_is_no_rival() {
+    let fixture = Fixture::new(61);
+    let reign = take(&fixture.env, &main_source(), None).await.unwrap();
+    let env = lying(&fixture, Lie::ReplyLostAndReadWrong);
+    let mut writer = Writer::new(&env, &main_source(), reign, RULE, Box::new(crate::log::context::NoContext));
+    for record in transaction(1) {
+        writer.append(&record).unwrap();
+    }
+    let error = writer.flush().await.unwrap_err();
+    assert!(error.is_store_trouble(), "{error:?}");
+    let reign = take(&env, &main_source(), Some(Epoch::new(1))).await.unwrap();
+    assert_eq!(reign.cursor.to.get(), 10, "it had landed");
+}
+
+/// A bit of the last object was read wrong; its hash went into the fence, and the chain was broken there for ever.
+#[tokio::test]
+async fn l4_what_is_read_wrong_while_the_log_is_taken_does_not_get_into_the_chain() {
+    let fixture = Fixture::new(62);
+    write_segment(&mut fixture.writer().await, &spanning(1)).await;
+    let env = lying(&fixture, Lie::BitFlip);
+    let error = take(&env, &main_source(), None).await.unwrap_err();
+    let key = layout::segment(&main_source(), Slot::new(2));
+    assert!(matches!(error, LogError::Object(error) if error.key == key));
+    let reign = take(&env, &main_source(), None).await.unwrap();
+    assert_eq!(reign.epoch, Epoch::new(2));
+    let report = scrub(&fixture.env, &main_source(), Depth::Full, None, &mut |_| {}).await;
+    assert_eq!(report.outcome(), Outcome::Sound, "{:?}", report.findings);
+}

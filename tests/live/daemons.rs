@@ -1,0 +1,225 @@
+//! Daemons in bad company: two at once, servers that come and go, slots that are lost or moved, and schemas that change.
+
+use std::fs;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::program::Holdfast;
+use crate::shop::{Shop, eventually, exit};
+use crate::workload::{CLIENTS, Client, schema};
+
+const TABLE: &str = "create table t (id int primary key, v text)";
+const SUM: &str = "select count(*), coalesce(sum(id), 0) from t";
+
+fn rows(shop: &Shop, from: i32, to: i32) {
+    for id in from..to {
+        shop.sql(&format!("insert into t values ({id}, 'row')"));
+    }
+}
+
+#[test]
+fn l5_of_two_daemons_on_one_log_one_goes_on_and_the_other_stops_with_nothing_lost_or_doubled() {
+    let shop = Shop::ready(TABLE, &[]);
+    let other = shop.configure("other.toml", "other-state");
+    let mut first = shop.capturing();
+    rows(&shop, 0, 20);
+    let mut second = shop.daemon_with(&other, &["run"]);
+    second.wait_for("capturing");
+    rows(&shop, 20, 40);
+    let (code, said) = first.ended();
+    assert_eq!(code, exit::FENCED, "{said}");
+    assert!(said.contains("epoch"), "it says why: {said}");
+    rows(&shop, 40, 60);
+    shop.settle();
+    assert!(second.is_running(), "{}", second.said());
+    let (code, said) = second.stop();
+    assert_eq!(code, exit::DONE, "{said}");
+    assert_eq!(shop.restored("latest", "after_two", SUM), "60|1770");
+    assert!(shop.gaps().is_empty());
+}
+
+#[test]
+fn l5_two_daemons_that_start_together_leave_one() {
+    let shop = Shop::ready(TABLE, &[]);
+    let other = shop.configure("other.toml", "other-state");
+    let mut both = [shop.daemon(), shop.daemon_with(&other, &["run"])];
+    rows(&shop, 0, 30);
+    let loser = eventually(
+        "one of them stops",
+        || both.iter_mut().position(|daemon| !daemon.is_running()),
+        || "both run".to_owned(),
+    );
+    let (code, said) = both[loser].ended();
+    assert_eq!(code, exit::FENCED, "{said}");
+    rows(&shop, 30, 60);
+    shop.settle();
+    let [first, second] = both;
+    let winner = if loser == 0 { second } else { first };
+    assert_eq!(winner.stop().0, exit::DONE);
+    assert_eq!(shop.restored("latest", "after_race", SUM), "60|1770");
+}
+
+#[test]
+fn l5_a_second_daemon_with_the_same_state_folder_is_refused_and_told_why() {
+    let shop = Shop::ready(TABLE, &[]);
+    let daemon = shop.capturing();
+    let refused = shop.expect(&["run"], exit::FENCED);
+    assert!(refused.stderr.contains("another daemon runs with state_dir"), "{refused:?}");
+    // Draining is capture too: it waits for the slot, and gives up.
+    let other = shop.configure("other.toml", "other-state");
+    let refused = other.run(&["run", "--until-caught-up"]);
+    assert_eq!(refused.code, exit::FENCED, "{refused:?}");
+    rows(&shop, 0, 3);
+    shop.settle();
+    assert_eq!(daemon.stop().0, exit::DONE);
+    assert_eq!(shop.restored("latest", "one", SUM), "3|3");
+}
+
+#[test]
+fn l7_on_a_new_machine_the_store_and_the_key_are_enough() {
+    let shop = Shop::ready(TABLE, &[]);
+    let daemon = shop.capturing();
+    rows(&shop, 0, 10);
+    shop.settle();
+    daemon.kill();
+    fs::remove_dir_all(shop.path("state")).unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let mut copy = Command::new("cp");
+    let copied = copy.arg("-a").args([shop.path("store"), shop.path("key")]).arg(elsewhere.path()).status();
+    assert!(copied.unwrap().success());
+    let config = "[key]\nfile = \"key\"\n[[store]]\nfolder = \"store\"\n";
+    fs::write(elsewhere.path().join("holdfast.toml"), config).unwrap();
+    let there = Holdfast::new(elsewhere.path().join("holdfast.toml"));
+    for verb in [vec!["list"], vec!["find", "--table", "t"], vec!["verify"]] {
+        let ran = there.run(&verb);
+        assert_eq!(ran.code, exit::DONE, "{verb:?}: {ran:#?}");
+    }
+    let ran = there.run(&["restore", "--to", "latest", "--into", &shop.destination("elsewhere"), "--yes"]);
+    assert_eq!(ran.code, exit::DONE, "{ran:#?}");
+    assert_eq!(shop.server.psql("elsewhere", SUM), "10|45");
+    // And capture goes on where it was, with a state folder that is made anew.
+    rows(&shop, 10, 20);
+    shop.drain();
+    assert_eq!(shop.restored("latest", "goes_on", SUM), "20|190");
+    assert!(shop.gaps().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_restarts_under_load_loses_nothing() {
+    let mut shop = Shop::ready(&schema(), &[]);
+    let over = Arc::new(AtomicBool::new(false));
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|id| tokio::spawn(Client::new(id, shop.server.url("shop"), 7).live(Arc::clone(&over))))
+        .collect();
+    let daemon = shop.capturing();
+    for fast in [true, false, false, true] {
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        if fast {
+            shop.server.stop_fast();
+        } else {
+            shop.server.stop_immediate();
+        }
+        shop.server.restart();
+    }
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    over.store(true, Ordering::Relaxed);
+    let mut committed = 0;
+    for client in clients {
+        committed += client.await.unwrap().history.len();
+    }
+    shop.settle();
+    let (code, said) = daemon.stop();
+    assert_eq!(code, exit::DONE, "{said}");
+    let sum = "select count(*), coalesce(sum(hashtextextended(t::text, 0)::numeric), 0) from markers t";
+    assert_eq!(shop.restored("latest", "restarted", sum), shop.sql(sum));
+    assert_eq!(shop.sql("select count(*) from markers"), committed.to_string());
+    assert!(shop.gaps().is_empty(), "{:?}", shop.gaps());
+}
+
+/// A stretch that was not captured: listed, refused with the nearest instants, and ended by a base that comes by itself.
+fn must_heal(shop: &Shop, lost: &str, reason: &str) {
+    let daemon = shop.capturing();
+    let healed = || (shop.bases() == 2).then_some(());
+    eventually("a new base", healed, || daemon.said());
+    shop.sql("insert into t values (100, 'after')");
+    shop.settle();
+    assert_eq!(daemon.stop().0, exit::DONE);
+    assert_eq!(shop.gaps(), [reason]);
+    assert_eq!(shop.restored("latest", "after_gap", SUM), shop.sql(SUM));
+    let refused = shop.restore(lost, "inside_gap");
+    assert_eq!(refused.code, exit::NOT_RESTORABLE, "{refused:#?}");
+    assert!(refused.stderr.contains("restorable are lsn:"), "it names the nearest: {refused:?}");
+    assert!(refused.stderr.contains(reason), "it says why: {refused:?}");
+    let nearest: Vec<_> = refused.stderr.split("lsn:").skip(1).map(|rest| rest.split(' ').next().unwrap()).collect();
+    let nearest: Vec<_> = nearest.iter().map(|lsn| lsn.trim_end_matches(';')).collect();
+    let [.., before, after] = nearest.as_slice() else { panic!("{nearest:?}") };
+    assert_eq!(shop.restored(&format!("lsn:{before}"), "just_before", "select max(id) from t"), "9");
+    assert_eq!(shop.restored(&format!("lsn:{after}"), "just_after", SUM), "20|190");
+}
+
+#[test]
+fn l3_a_lost_slot_is_a_gap_and_a_new_base_comes_by_itself() {
+    let shop =
+        Shop::ready(TABLE, &[("max_slot_wal_keep_size", "1MB"), ("min_wal_size", "32MB"), ("max_wal_size", "32MB")]);
+    rows(&shop, 0, 10);
+    shop.drain();
+    rows(&shop, 10, 20);
+    let lost = shop.sql("select pg_current_wal_insert_lsn()");
+    for _ in 0..3 {
+        shop.sql("select pg_switch_wal()");
+        shop.sql("create temporary table x as select 1; checkpoint");
+    }
+    let slot = "select wal_status from pg_replication_slots where slot_name = 'holdfast_main'";
+    shop.server.wait_for("postgres", slot, "lost");
+    let refused = shop.restore(&format!("lsn:{lost}"), "too_new");
+    assert_eq!(refused.code, exit::NOT_RESTORABLE, "{refused:#?}");
+    must_heal(&shop, &format!("lsn:{lost}"), "slot lost");
+}
+
+#[test]
+fn l3_a_slot_that_somebody_moved_on_is_a_gap() {
+    let shop = Shop::ready(TABLE, &[]);
+    rows(&shop, 0, 10);
+    shop.drain();
+    rows(&shop, 10, 20);
+    let lost = shop.sql("select pg_current_wal_insert_lsn()");
+    shop.sql("select pg_replication_slot_advance('holdfast_main', pg_current_wal_insert_lsn())");
+    must_heal(&shop, &format!("lsn:{lost}"), "slot ahead of the log");
+}
+
+#[test]
+fn l3_a_slot_that_somebody_dropped_is_a_gap() {
+    let shop = Shop::ready(TABLE, &[]);
+    rows(&shop, 0, 10);
+    shop.drain();
+    rows(&shop, 10, 20);
+    let lost = shop.sql("select pg_current_wal_insert_lsn()");
+    shop.sql("select pg_drop_replication_slot('holdfast_main')");
+    must_heal(&shop, &format!("lsn:{lost}"), "slot lost");
+}
+
+#[test]
+fn l3_ddl_under_capture_is_a_gap_until_the_base_that_follows_by_itself() {
+    let shop = Shop::ready(TABLE, &[]);
+    let daemon = shop.capturing();
+    rows(&shop, 0, 10);
+    let before = shop.sql("select pg_current_wal_insert_lsn()");
+    shop.sql("alter table t add column more int default 7");
+    shop.sql("insert into t values (10, 'between', 8)");
+    let inside = shop.sql("select pg_current_wal_insert_lsn()");
+    eventually("a new base", || (shop.bases() == 2).then_some(()), || daemon.said());
+    shop.sql("insert into t values (11, 'after', 9)");
+    shop.settle();
+    assert_eq!(daemon.stop().0, exit::DONE);
+    assert_eq!(shop.gaps(), ["schema changed"]);
+    assert_eq!(shop.restored(&format!("lsn:{before}"), "before_ddl", SUM), "10|45");
+    let refused = shop.restore(&format!("lsn:{inside}"), "inside_ddl");
+    assert_eq!(refused.code, exit::NOT_RESTORABLE, "{refused:#?}");
+    assert!(refused.stderr.contains("restorable are lsn:"), "{refused:?}");
+    let no_such = shop.server.psql("postgres", "select count(*) from pg_database where datname = 'inside_ddl'");
+    assert_eq!(no_such, "0", "a refusal makes nothing");
+    let all = "select count(*), sum(id), sum(more) from t";
+    assert_eq!(shop.restored("latest", "after_ddl", all), "12|66|87");
+}

@@ -33,9 +33,20 @@ impl Postgres {
 
     /// A server with settings, such as `("wal_level", "logical")`.
     pub(crate) fn start_with(settings: &[(&str, &str)]) -> Self {
+        Self::start_on(template(), settings)
+    }
+
+    /// A server that first recovers a copy of a physical copy.
+    pub(crate) fn start_recovery(copy: &Path, settings: &[(&str, &str)]) -> Self {
+        fs::write(copy.join("recovery.signal"), "").unwrap();
+        give_to_server(&copy.join("recovery.signal"));
+        Self::start_on(copy, settings)
+    }
+
+    fn start_on(data: &Path, settings: &[(&str, &str)]) -> Self {
         let folder = tempfile::Builder::new().prefix("hf-pg-").tempdir_in("/tmp").unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        run(Command::new("cp").arg("-a").arg(template()).arg(folder.path().join("data")));
+        run(Command::new("cp").arg("-a").arg(data).arg(folder.path().join("data")));
         give_to_server(folder.path());
         let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let mut this = Self { folder, port: 0, settings, child: None };
@@ -271,7 +282,7 @@ fn template() -> &'static Path {
 }
 
 /// PostgreSQL refuses to run as root, so root runs it as `postgres`.
-fn as_server(program: impl AsRef<OsStr>) -> Command {
+pub(crate) fn as_server(program: impl AsRef<OsStr>) -> Command {
     if rustix::process::getuid().is_root() {
         let mut command = Command::new("setpriv");
         command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups", "--"]).arg(program);

@@ -18,6 +18,7 @@ mod guard;
 mod identity;
 mod init;
 mod kill;
+mod mistakes;
 mod physical;
 mod pipeline;
 mod points;

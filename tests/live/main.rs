@@ -25,6 +25,7 @@ mod points;
 mod program;
 mod replication;
 mod restore;
+mod secrets;
 mod servers;
 mod session;
 mod shop;

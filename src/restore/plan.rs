@@ -216,7 +216,10 @@ impl Facts {
         let known = cut.position.max(cut.extent);
         let lost_between = |gap: &PlacedGap| gap.is_lossy() && gap.place > known && gap.place <= point;
         let holds_only_what_is_in = holds_only_what_is_in && !self.gaps.iter().any(lost_between);
-        holds_only_what_is_in && knows_its_time && (cut.position <= point || self.continues(base))
+        holds_only_what_is_in
+            && knows_its_time
+            && self.witnesses(base, asked, cut)
+            && (cut.position <= point || self.continues(base))
     }
 
     /// When everything that a base holds and the log lost had committed: nobody knows the times of such commits, only
@@ -225,6 +228,22 @@ impl Facts {
         let held = self.gaps.iter().filter(|gap| gap.is_lossy() && gap.place <= base.point.position());
         let ends = held.filter_map(|gap| self.bases.iter().find(|base| base.point.position() >= gap.place));
         ends.map(|base| base.taken_at).max()
+    }
+
+    /// Whether anything shows that the base and the log are not altogether later than the target: nobody knows what the
+    /// base holds from before the log's first commit.
+    fn witnesses(&self, base: &BaseFact, asked: &Target, cut: &Cut) -> bool {
+        let earlier = |entry: &Entry| match asked {
+            Target::Time(time) => entry.to_time > Timestamp::MIN && entry.to_time <= *time,
+            Target::Lsn(lsn) => entry.to > Position::ZERO && entry.to <= lsn.position(),
+            Target::Latest | Target::Xid(_) | Target::BeforeXid(_) | Target::Mark(_) => true,
+        };
+        let begins_earlier = match asked {
+            Target::Time(time) => base.taken_at <= *time,
+            Target::Lsn(lsn) => base.point <= *lsn,
+            Target::Latest | Target::Xid(_) | Target::BeforeXid(_) | Target::Mark(_) => true,
+        };
+        begins_earlier || cut.last.is_some() || self.entries.iter().any(earlier)
     }
 
     fn clear(&self, base: &BaseFact, cut: &Cut) -> bool {

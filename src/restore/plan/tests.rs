@@ -218,7 +218,8 @@ proptest! {
         let (first, end) = (world.bases.first(), world.times.iter().max().unwrap());
         let there = match &target {
             Target::Time(time) => time.micros() <= *end,
-            Target::Lsn(lsn) => lsn.get() <= at(world.times.len()) + 9,
+            // Below the first base and the first commit nobody knows what the base holds.
+            Target::Lsn(lsn) => (10..=at(world.times.len()) + 9).contains(&lsn.get()),
             Target::Xid(xid) | Target::BeforeXid(xid) => usize::try_from(*xid / 10).unwrap() < world.times.len(),
             Target::Latest | Target::Mark(_) => true,
         };
@@ -236,6 +237,24 @@ proptest! {
         let reached = |target: Target| world.plan(&target).ok().and_then(|plan| world.carried_out(&plan));
         let best = (0..140).filter_map(|lsn| reached(Target::Lsn(Lsn::new(lsn)))).max();
         prop_assert_eq!(reached(Target::Latest), best);
+    }
+}
+
+#[test]
+fn what_is_before_everything_that_is_known_is_refused() {
+    let world = World { times: vec![5, 6], per_segment: 1, bases: vec![0], gaps: Vec::new() };
+    let mut facts = world.facts();
+    facts.bases[0].taken_at = Timestamp::from_micros(4);
+    for (target, there) in [
+        (Target::Time(Timestamp::from_micros(3)), false),
+        (Target::Time(Timestamp::from_micros(4)), true),
+        (Target::Lsn(Lsn::new(9)), false),
+        (Target::Lsn(Lsn::new(10)), true),
+    ] {
+        let excluded = Some(transaction(0, 5));
+        let cut = Cut { position: Position::ZERO, last: None, excluded, excluded_not_after: 0, extent: Position::ZERO };
+        let plan = facts.plan(&"main".parse().unwrap(), &target, cut, GapRule::Refuse);
+        assert_eq!(plan.is_ok(), there, "{target}");
     }
 }
 

@@ -50,6 +50,7 @@ pub struct Intake {
     within: Within,
     pieces: Fate,
     shapes: Shapes,
+    learning: bool,
     changed: Option<String>,
     drain_to: Option<Lsn>,
     heartbeat_every: Duration,
@@ -68,6 +69,7 @@ impl Intake {
             within: Within::Nothing,
             pieces: Fate::Keep,
             shapes: None,
+            learning: false,
             changed: None,
             drain_to: None,
             heartbeat_every,
@@ -215,6 +217,12 @@ impl Intake {
             Ok(_) | Err(_) => "a DDL message that cannot be read".to_owned(),
         };
         self.note(&tag);
+        // The gap is told, and the base behind it knows the tables as they are from here on. Without this each table that
+        // was changed or made would be a gap once more when it is first written to.
+        if let Some(shapes) = &mut self.shapes {
+            shapes.clear();
+            self.learning = true;
+        }
     }
 
     fn relation(&mut self, payload: &Bytes) {
@@ -226,7 +234,7 @@ impl Intake {
         }
         let name = format!("{}.{}", relation.namespace, relation.name);
         let known = shapes.get(&relation.relid);
-        let same = known.is_some_and(|known| {
+        let same = known.map_or(self.learning, |known| {
             known.same_shape(&relation) && known.name == relation.name && known.namespace == relation.namespace
         });
         shapes.insert(relation.relid, relation);

@@ -1,4 +1,5 @@
-//! Copies all tables by several workers that share one snapshot: largest first, large tables in ranges of ctid.
+//! Copies all tables by several workers that share one snapshot: the small ones at once, before somebody empties them, then
+//! the largest first, in ranges of ctid.
 //!
 //! Each stretch is copied within a savepoint and the savepoint is rolled back: so the lock on the table is let go with the
 //! stretch, and DDL that waits for it waits a second or two, not for the base (L12). What DDL then does to the table is
@@ -20,6 +21,9 @@ use crate::source::postgres::base::{BaseProgress, Taking, in_snapshot};
 
 /// A table larger than this is copied in ranges of this size.
 const RANGE_BYTES: u64 = 64 * 1024 * 1024;
+/// Up to this size a table is small: such are queues and staging tables, which are emptied now and then, and one that is
+/// emptied before it was copied costs the whole base. They take no time worth balancing.
+const SMALL_BYTES: u64 = 1024 * 1024;
 /// PostgreSQL's page (`BLCKSZ`), unless the server was built otherwise; ranges only need to be of about equal size.
 const PAGE_BYTES: u64 = 8192;
 
@@ -68,7 +72,7 @@ pub(crate) async fn copy(taking: &Taking<'_>, survey: &mut Survey) -> Result<(),
 
 fn stretches(survey: &Survey) -> VecDeque<Stretch> {
     let mut all: Vec<_> = survey.tables.iter().enumerate().flat_map(|(index, table)| of_table(index, table)).collect();
-    all.sort_by_key(|stretch| std::cmp::Reverse(stretch.bytes));
+    all.sort_by_key(|stretch| (stretch.bytes > SMALL_BYTES, std::cmp::Reverse(stretch.bytes)));
     all.into()
 }
 

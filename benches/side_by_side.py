@@ -19,7 +19,7 @@ import time
 
 HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(HERE, "ops"))
-from throwaway import Server, run  # noqa: E402
+from throwaway import TABLES, Server, run  # noqa: E402
 
 ROUNDS = 3
 
@@ -128,7 +128,7 @@ def subscribe(bench, subscriber):
     run("createdb", *subscriber.arguments(), "shop")
     run(*subscriber.pgbench("-i", "-s", "10", "-I", "dtp"))
     source = f"host={server.sockets} port={server.port} user=postgres dbname=shop"
-    subscriber.sql("shop", f"CREATE SUBSCRIPTION peer CONNECTION '{source}' PUBLICATION holdfast "
+    subscriber.sql("shop", f"CREATE SUBSCRIPTION peer CONNECTION '{source}' PUBLICATION peer "
                            "WITH (binary = true, synchronous_commit = off)")
     while subscriber.sql("shop", "SELECT bool_and(srsubstate = 'r') FROM pg_subscription_rel") != "t":
         time.sleep(0.1)
@@ -152,6 +152,7 @@ def apply(bench):
     """Applying the log, beside PostgreSQL's own subscription worker, in changed rows a second."""
     server = bench.server
     bench.load(10)
+    server.sql("shop", f"CREATE PUBLICATION peer FOR TABLE {', '.join(TABLES)}")
     config = bench.config("apply")
     timed(bench.holdfast, "-c", config, "-q", "run", "--until-caught-up")
     timed(bench.holdfast, "-c", config, "-q", "backup")

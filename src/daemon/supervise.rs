@@ -19,7 +19,7 @@ use crate::daemon::metrics as words;
 use crate::daemon::pipeline::{Ended, Observer, Pipeline, PipelineError};
 use crate::daemon::policy::{self, Verdict};
 use crate::log::{CutRule, Durable, LogEnv, LogError, Writer, fence};
-use crate::model::{Epoch, Lsn, Tick};
+use crate::model::{Epoch, Lsn, Slot, Tick};
 use crate::source::postgres::context::PostgresContext;
 use crate::source::postgres::intake::Shapes;
 use crate::source::postgres::slot::{Held, Renewal};
@@ -181,6 +181,7 @@ impl Capture {
         }
         let reign = taken?;
         inheritance.epoch = Some(reign.epoch);
+        self.tell_of_missing(&reign.missing);
         let (shapes, system_id) = self.bases.shapes();
         let held = Held { durable: Lsn::from(reign.cursor.to), latest: reign.cursor.to_time };
         let known =
@@ -201,6 +202,15 @@ impl Capture {
         tracing::info!(source = %self.settings.name, epoch = writer.epoch().get(), from = %held.durable, "capturing");
         let observer: Arc<dyn Observer> = Arc::<Self>::clone(&self);
         Pipeline::new(writer, Box::new(source), Arc::clone(&self.env.clock), observer).run(stop).await
+    }
+
+    /// Capture goes on past a lost object, since history behind it is still worth having; but not without a word (L11).
+    fn tell_of_missing(&self, missing: &[Slot]) {
+        let Some(first) = missing.first() else { return };
+        let sentence = "The log in the store is damaged";
+        metrics::counter!(words::ERRORS.name, "source" => self.name(), "kind" => sentence).increment(1);
+        let (source, many) = (&self.settings.name, missing.len());
+        tracing::error!(%source, %first, many, "{sentence}: objects are missing; run holdfast verify");
     }
 
     fn renewal(&self, inheritance: &Inheritance) -> Renewal {

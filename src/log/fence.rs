@@ -34,6 +34,8 @@ pub struct Reign {
     pub unlisted: Vec<Entry>,
     /// The newest checkpoint.
     pub checkpoint: Slot,
+    /// Objects that are missing before it: damage that a person must know of.
+    pub missing: Vec<Slot>,
     /// What seals this reign's objects.
     pub seal: Seal,
 }
@@ -102,7 +104,17 @@ async fn try_take(env: &LogEnv, source: &SourceName, history: History) -> Result
             next = next.next();
         }
     }
-    Ok(Some(Reign { log, epoch, next, previous: hash, cursor, unlisted, checkpoint: after, seal }))
+    Ok(Some(Reign {
+        log,
+        epoch,
+        next,
+        previous: hash,
+        cursor,
+        unlisted,
+        checkpoint: after,
+        missing: history.missing,
+        seal,
+    }))
 }
 
 /// Where the log stands, and the hash of its last live object.

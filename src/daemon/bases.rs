@@ -69,15 +69,22 @@ pub struct BaseKeeper {
 impl BaseKeeper {
     /// Reads from the store which base is the newest.
     pub async fn open(env: &LogEnv, order: BaseOrder, rule: BaseRule, board: &Arc<Board>) -> Self {
-        let (newest, since) = match Survey::take(env, &order.source).await {
-            Ok(mut survey) => (survey.bases.pop().map(Arc::new), restorable_since(&survey.facts)),
+        let (newest, since, open) = match Survey::take(env, &order.source).await {
+            Ok(mut survey) => {
+                // A gap that the daemon before did not live to close.
+                let open = survey.facts.latest().is_some_and(|(exact, _)| exact < survey.facts.end());
+                (survey.bases.pop().map(Arc::new), restorable_since(&survey.facts), open)
+            }
             Err(error) => {
                 // Capture does not need it; the schedule takes a new one, and `verify` names the damage.
                 tracing::warn!(source = %order.source, error = crate::daemon::chain(&error), "bases cannot be read");
-                (None, None)
+                (None, None, false)
             }
         };
-        board.update(&order.source, |state| state.base_first = since);
+        board.update(&order.source, |state| {
+            state.base_first = since;
+            state.gap = open.then(|| "since before this start".to_owned());
+        });
         let keeper = Self {
             env: env.clone(),
             order,
@@ -89,6 +96,9 @@ impl BaseKeeper {
             ended: watch::channel(Ended::default()).0,
         };
         keeper.remember(newest);
+        if open {
+            keeper.still_wanted();
+        }
         keeper
     }
 

@@ -29,7 +29,7 @@ use crate::log::history::contiguous;
 use crate::log::latch::Latch;
 use crate::log::object::{Seal, draft, may_be_own};
 use crate::model::limits::{CHECKPOINT_EVERY_SLOTS, IN_FLIGHT_BYTES_MAX, IN_FLIGHT_PUTS_MAX, SEGMENT_BYTES_MAX};
-use crate::model::{Epoch, LogId, ObjectKey, Position, Record, Slot, SourceName, Tick, Timestamp};
+use crate::model::{Epoch, Kind, LogId, ObjectKey, Position, Record, Slot, SourceName, Tick, Timestamp};
 use crate::step::Step;
 use crate::store::{Op, Put, StoreError, StoreErrorKind, layout, put_own};
 
@@ -154,16 +154,21 @@ impl Writer {
         self.batch.due_at(self.rule)
     }
 
-    /// Takes a record; cuts when that fills the segment.
+    /// Takes a record; first cuts the segment if it is full.
+    ///
+    /// A gap goes into the segment of the record before it, however full that is: it tells that the transaction which has
+    /// just been completed is not exact, and must be durable before that can be acknowledged (L3).
     pub fn append(&mut self, record: &Record) -> Result<(), LogError> {
         self.latch.check()?;
+        if self.batch.is_full(self.rule) && record.kind != Kind::Gap {
+            self.cut()?;
+        }
         let now = self.env.clock.tick();
         self.context.before(record, &mut self.repeat);
         for repeated in self.repeat.drain(..) {
             self.latch.guard(self.batch.push(&repeated, now))?;
         }
-        self.latch.guard(self.batch.push(record, now))?;
-        if self.batch.is_full(self.rule) { self.cut() } else { Ok(()) }
+        self.latch.guard(self.batch.push(record, now))
     }
 
     /// Ends the segment at hand and sends it to the store. Does nothing if it is empty.

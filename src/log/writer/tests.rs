@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::clock::ManualClock;
+use crate::codec::gap::{Gap, Reason};
 use crate::codec::segment::Suite;
 use crate::crypto::Keyring;
 use crate::crypto::file::FileKey;
@@ -214,4 +215,33 @@ async fn l1_nothing_is_lost_when_a_late_put_takes_a_slot_behind_the_fence() {
     assert!(matches!(new.flush().await, Err(LogError::Overtaken { slot, .. }) if slot == Slot::new(3)));
     let keys = env.store.list("log/", None).await.unwrap();
     assert_eq!(keys.len(), 3, "two fences and the late one: nothing was put behind it");
+}
+
+/// A segment that was just full could be cut between a commit and the gap behind it; had the process died then, the
+/// transaction would have been acknowledged, never sent again, and its gap forgotten.
+#[tokio::test]
+async fn l3_a_gap_is_durable_with_the_commit_that_it_is_about() {
+    let env = env();
+    let mut writer = writer(&env).await;
+    let full = Bytes::from((0..200_000_u32).flat_map(u32::to_le_bytes).collect::<Vec<_>>());
+    let mut records = transaction(1);
+    records[2].wire = full.slice(..100_000);
+    for record in &records {
+        writer.append(record).unwrap();
+    }
+    let gap = Gap {
+        exact_until: Position::ZERO,
+        time: Timestamp::from_micros(1),
+        reason: Reason::SchemaChanged,
+        detail: String::new(),
+    };
+    writer.append(&Record::own(Kind::Gap, gap.encode())).unwrap();
+    for record in transaction(2) {
+        writer.append(&record).unwrap();
+    }
+    let durable = writer.flush().await.unwrap();
+    assert!(durable.len() > 1, "the segment was full before the gap came");
+    let first = &durable.first().unwrap().entry;
+    assert_eq!(first.to, Position::new(10));
+    assert!(first.flags.has(crate::codec::segment::Flags::HOLDS_GAP), "the gap went with its commit");
 }

@@ -143,7 +143,6 @@ fn a_full_disk_stops_acknowledgement_and_nothing_else_and_capture_recovers() {
     let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=1m", "none"]).arg(shop.path("store")).status();
     assert!(mounted.unwrap().success(), "this test mounts a small disk, which takes root or a user namespace");
     let mount = Mounted(shop.path("store"));
-    fs::remove_dir_all(shop.path("store")).ok();
     shop.ok(&["init"]);
     shop.ok(&["backup"]);
     let daemon = shop.capturing();

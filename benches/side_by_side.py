@@ -238,12 +238,13 @@ def archived_bytes(bench, begin, end):
     shutil.chown(repository, "postgres", "postgres")
     settings = ["--stanza=bench", f"--pg1-path={data}", f"--pg1-socket-path={bench.server.sockets}",
                 f"--pg1-port={bench.server.port}", "--pg1-user=postgres", f"--repo1-path={repository}",
-                "--compress-type=lz4", "--log-level-file=off", "--log-level-console=warn",
+                "--log-level-file=off", "--log-level-console=warn",
                 f"--lock-path={repository}/lock"]
     run(*bench.server.prefix, "pgbackrest", *settings, "stanza-create", cwd="/")
     for name in sorted(os.listdir(os.path.join(data, "pg_wal"))):
         if len(name) == 24 and begin < name <= end:
-            run(*bench.server.prefix, "pgbackrest", *settings, "archive-push", f"pg_wal/{name}", cwd=data)
+            run(*bench.server.prefix, "pgbackrest", *settings, "--compress-type=lz4", "archive-push", f"pg_wal/{name}",
+                cwd=data)
     return folder_bytes(os.path.join(repository, "archive"), ".lz4")
 
 

@@ -276,3 +276,6 @@ fn ddl_detail(content: &[u8]) -> String {
 fn protocol(what: &str) -> SourceError {
     SourceErrorKind::Protocol { what: what.to_owned() }.when("reading the replication stream")
 }
+
+#[cfg(test)]
+mod tests;

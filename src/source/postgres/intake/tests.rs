@@ -1,0 +1,163 @@
+//! What a session takes, drops and adds, message by message.
+
+use super::*;
+use crate::codec::pgoutput::{Commit as Committed, Content, RelationColumn, ReplicaIdentity, TupleBuf};
+
+const EVERY: Duration = Duration::from_secs(30);
+
+fn intake(resume: u64) -> Intake {
+    Intake::new(Lsn::new(resume), Timestamp::MIN, EVERY)
+}
+
+fn data(message: &Message<'_>) -> Event {
+    let mut payload = Vec::new();
+    message.encode(&mut payload);
+    Event::XLogData { start: Lsn::ZERO, end: Lsn::ZERO, piece: Piece::Whole, payload: payload.into() }
+}
+
+fn begin(commit_lsn: u64) -> Event {
+    let (final_lsn, commit_time) = (Lsn::new(commit_lsn), Timestamp::from_micros(7));
+    data(&Message::Begin(Begin { final_lsn, commit_time, xid: 9 }))
+}
+
+fn commit(commit_lsn: u64) -> Event {
+    let (commit_lsn, end_lsn) = (Lsn::new(commit_lsn), Lsn::new(commit_lsn + 10));
+    data(&Message::Commit(Committed { commit_lsn, end_lsn, commit_time: Timestamp::from_micros(7) }))
+}
+
+fn insert() -> Event {
+    let row = TupleBuf::new([]).unwrap();
+    data(&Message::Insert { relid: 1, new: row.as_tuple() })
+}
+
+fn relation(column: &str) -> Relation {
+    let column = RelationColumn { in_key: true, name: column.to_owned(), type_oid: 23, typmod: -1 };
+    Relation {
+        relid: 1,
+        namespace: "public".to_owned(),
+        name: "t".to_owned(),
+        identity: ReplicaIdentity::Default,
+        columns: vec![column],
+    }
+}
+
+fn ddl() -> Event {
+    let content = Content(br#"{"tag":"ALTER TABLE","objects":[{"identity":"public.t"}]}"#);
+    data(&Message::Message { transactional: true, lsn: Lsn::ZERO, prefix: names::DDL.as_bytes(), content })
+}
+
+fn keepalive(wal_end: u64, reply_wanted: bool) -> Event {
+    Event::Keepalive { wal_end: Lsn::new(wal_end), time: Timestamp::from_micros(8), reply_wanted }
+}
+
+fn take(intake: &mut Intake, events: impl IntoIterator<Item = Event>) -> Vec<Arrival> {
+    let mut arrivals = Vec::new();
+    for event in events {
+        intake.event(event, Tick::default(), &mut arrivals).unwrap();
+    }
+    arrivals
+}
+
+/// The positions that were completed, by transactions and by heartbeats.
+fn completed(arrivals: &[Arrival]) -> Vec<u64> {
+    let of = |arrival: &Arrival| match arrival {
+        Arrival::Record(Record { role: Role::Commits(commit), .. }) => Some(commit.position.get()),
+        Arrival::Record(_) | Arrival::Hurry | Arrival::BaseWanted(_) | Arrival::Drained | Arrival::Ended => None,
+    };
+    arrivals.iter().filter_map(of).collect()
+}
+
+fn gaps(arrivals: &[Arrival]) -> Vec<Gap> {
+    let of = |arrival: &Arrival| match arrival {
+        Arrival::BaseWanted(gap) => Some(gap.clone()),
+        Arrival::Record(_) | Arrival::Hurry | Arrival::Drained | Arrival::Ended => None,
+    };
+    arrivals.iter().filter_map(of).collect()
+}
+
+#[test]
+fn l2_a_transaction_that_is_durable_is_dropped_whole_and_the_next_is_taken_whole() {
+    let mut intake = intake(100);
+    let passed = take(&mut intake, [begin(90), insert(), commit(90)]);
+    assert_eq!(passed, [], "its commit record stands below what is durable");
+    let taken = take(&mut intake, [begin(100), insert(), commit(100)]);
+    assert_eq!(completed(&taken), [110], "the commit at the very position is not in what ends there");
+    let records = taken.iter().filter(|arrival| matches!(arrival, Arrival::Record(_))).count();
+    assert_eq!(records, 3);
+}
+
+#[test]
+fn l1_a_keepalive_counts_only_where_no_transaction_is_open() {
+    let mut intake = intake(0);
+    let inside = take(&mut intake, [begin(90), keepalive(500, true)]);
+    assert_eq!(completed(&inside), [] as [u64; 0], "what was sent is not complete");
+    assert!(inside.contains(&Arrival::Hurry), "the server is answered all the same");
+    let after = take(&mut intake, [commit(90), keepalive(100, true), keepalive(600, false)]);
+    assert_eq!(completed(&after), [100], "no position that was passed, and none that nobody waits for");
+}
+
+#[test]
+fn a_server_that_asks_without_pause_is_hurried_for_now_and_then() {
+    let mut intake = intake(0);
+    let mut arrivals = take(&mut intake, (1..50).map(|wal_end| keepalive(wal_end, true)));
+    let hurries = |arrivals: &[Arrival]| arrivals.iter().filter(|arrival| **arrival == Arrival::Hurry).count();
+    assert_eq!((completed(&arrivals), hurries(&arrivals)), (vec![1], 2), "once for the proof of the road, once asked");
+    arrivals.clear();
+    intake.event(keepalive(60, true), Tick::default().after(HURRY_EVERY), &mut arrivals).unwrap();
+    assert_eq!((completed(&arrivals), hurries(&arrivals)), (vec![60], 1));
+}
+
+#[test]
+fn l3_a_change_of_schema_is_a_gap_behind_its_own_transaction() {
+    let mut intake = intake(0);
+    let arrivals = take(&mut intake, [begin(50), insert(), commit(50), begin(90), ddl(), commit(90)]);
+    let gaps = gaps(&arrivals);
+    assert_eq!(gaps.len(), 1);
+    assert_eq!((gaps[0].exact_until, gaps[0].reason), (Position::new(60), Reason::SchemaChanged));
+    assert_eq!(gaps[0].detail, "ALTER TABLE public.t");
+    let last =
+        arrivals.iter().rposition(|arrival| matches!(arrival, Arrival::Record(record) if record.kind == Kind::Gap));
+    assert!(
+        matches!(&arrivals[last.unwrap() - 1], Arrival::Record(Record { role: Role::Commits(_), .. })),
+        "right behind the commit, so that both become durable together"
+    );
+    let quiet = take(&mut intake, [begin(200), insert(), commit(200)]);
+    assert_eq!(quiet.len(), 3, "and told once");
+}
+
+#[test]
+fn l3_a_table_that_is_not_as_the_base_knows_it_is_a_gap_where_no_trigger_told_of_it() {
+    #[rustfmt::skip]
+    let cases = [
+        // known                   comes           gaps   why
+        (Some(relation("id")),     relation("id"), 0,     "as the base knows it"),
+        (Some(relation("id")),     relation("no"), 1,     "a column has another name"),
+        (Some(Relation { name: "old".to_owned(), ..relation("id") }), relation("id"), 1, "the table had another name"),
+        (None,                     relation("id"), 1,     "a table that the base does not know"),
+    ];
+    for (known, comes, many, why) in cases {
+        let shapes = known.into_iter().map(|relation| (relation.relid, relation)).collect();
+        let mut intake = intake(0).knowing(Some(shapes));
+        let events = [begin(90), data(&Message::Relation(comes)), insert(), commit(90)];
+        assert_eq!(gaps(&take(&mut intake, events)).len(), many, "{why}");
+    }
+    let nothing_promised = take(&mut intake(0), [begin(90), data(&Message::Relation(relation("id"))), commit(90)]);
+    assert_eq!(gaps(&nothing_promised), [], "without a base there is nothing to differ from");
+}
+
+#[test]
+fn a_drain_ends_once_all_below_its_end_was_handed_over() {
+    let mut intake = intake(0).draining(Some(Lsn::new(95)));
+    assert!(!take(&mut intake, [begin(80), commit(80)]).contains(&Arrival::Drained));
+    assert!(take(&mut intake, [begin(90), insert(), commit(90)]).contains(&Arrival::Drained));
+}
+
+#[test]
+fn messages_that_no_server_sends_in_this_order_are_refused() {
+    for events in [vec![insert()], vec![commit(5)], vec![begin(5), begin(6)]] {
+        let (mut intake, mut arrivals) = (intake(0), Vec::new());
+        let taken: Result<Vec<()>, _> =
+            events.into_iter().map(|event| intake.event(event, Tick::default(), &mut arrivals)).collect();
+        assert!(taken.is_err());
+    }
+}

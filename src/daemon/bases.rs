@@ -72,19 +72,17 @@ impl BaseKeeper {
         let (newest, since, open) = match Survey::take(env, &order.source).await {
             Ok(mut survey) => {
                 // A gap that the daemon before did not live to close.
-                let open = survey.facts.latest().is_some_and(|(exact, _)| exact < survey.facts.end());
+                let facts = &survey.facts;
+                let open = facts.log.is_some() && facts.latest().is_none_or(|(exact, _)| exact < facts.end());
                 (survey.bases.pop().map(Arc::new), restorable_since(&survey.facts), open)
             }
             Err(error) => {
                 // Capture does not need it; the schedule takes a new one, and `verify` names the damage.
                 tracing::warn!(source = %order.source, error = crate::daemon::chain(&error), "bases cannot be read");
-                (None, None, false)
+                (None, None, true)
             }
         };
-        board.update(&order.source, |state| {
-            state.base_first = since;
-            state.gap = open.then(|| "since before this start".to_owned());
-        });
+        board.update(&order.source, |state| state.base_first = since);
         let keeper = Self {
             env: env.clone(),
             order,
@@ -97,6 +95,8 @@ impl BaseKeeper {
         };
         keeper.remember(newest);
         if open {
+            let since = "since before this start".to_owned();
+            keeper.board.update(&keeper.order.source, |state| state.gap = Some(since));
             keeper.still_wanted();
         }
         keeper

@@ -53,6 +53,7 @@ const fn source_verdict(kind: &SourceErrorKind) -> (Verdict, &'static str) {
         SourceErrorKind::SlotBusy { .. } => (Verdict::Busy, "The slot is in use"),
         SourceErrorKind::NotInitialised { .. } => (Verdict::GiveUp, "The source is not initialised"),
         SourceErrorKind::OtherServer { .. } => (Verdict::GiveUp, "The server is another one than the log's"),
+        SourceErrorKind::OtherHistory { .. } => (Verdict::GiveUp, "The server's history is not the log's"),
         SourceErrorKind::Protocol { .. } => (Verdict::Again(Duration::from_secs(30)), "The server broke the protocol"),
         SourceErrorKind::Unfit { .. } => (Verdict::GiveUp, "The source lacks what capture needs"),
         SourceErrorKind::Scripted => (Verdict::Again(Duration::ZERO), "A script said so"),

@@ -18,12 +18,13 @@ use crate::daemon::board::{Board, Phase};
 use crate::daemon::metrics as words;
 use crate::daemon::pipeline::{Ended, Observer, Pipeline, PipelineError};
 use crate::daemon::policy::{self, Verdict};
-use crate::log::{CutRule, Durable, LogEnv, LogError, Writer, fence};
+use crate::log::session::last_session;
+use crate::log::{CutRule, Durable, History, LogEnv, LogError, Writer, fence};
 use crate::model::{Epoch, Lsn, Slot, Tick};
 use crate::source::postgres::context::PostgresContext;
 use crate::source::postgres::intake::Shapes;
 use crate::source::postgres::slot::{Held, Renewal};
-use crate::source::postgres::stream::{Known, Opened, PostgresSettings};
+use crate::source::postgres::stream::{Known, Logged, Opened, PostgresSettings};
 use crate::source::{SourceError, SourceErrorKind};
 
 /// A new slot is made at most this often.
@@ -170,10 +171,27 @@ impl Capture {
         stop: watch::Receiver<bool>,
     ) -> Result<Ended, PipelineError> {
         self.update(Phase::Starting, None);
+        // Until something is captured there is nothing to be finished: a stop ends the life at once.
+        let pipeline = tokio::select! {
+            biased;
+            () = stopped(stop.clone()) => return Ok(Ended::Stopped),
+            pipeline = Box::pin(self.prepare(until, inheritance)) => pipeline?,
+        };
+        pipeline.run(stop).await
+    }
+
+    /// Everything up to the stream: who the server is, whether it is the log's, the fence, the slot.
+    async fn prepare(self: &Arc<Self>, until: Until, inheritance: &mut Inheritance) -> Result<Pipeline, PipelineError> {
         let mut opened = Opened::connect(&self.settings, &self.env.clock).await?;
         if until == Until::CaughtUp {
             self.wait_for_slot(&mut opened).await?;
         }
+        let (shapes, base_of) = self.bases.shapes();
+        let history = History::load(&self.env, &self.settings.name).await?;
+        let session = last_session(&self.env, &self.settings.name, &history).await?;
+        let durable = history.last().map_or(Lsn::ZERO, |last| Lsn::from(last.to));
+        let logged = Logged::of(session.as_deref(), durable);
+        opened.compare(&Logged { system_id: logged.system_id.or(base_of), ..logged }).await?;
         let taken = fence::take(&self.env, &self.settings.name, inheritance.epoch).await;
         if let Err(LogError::FenceUndecided { epoch, .. }) = &taken {
             // It may be ours: the next life must not take it for a rival's.
@@ -182,10 +200,8 @@ impl Capture {
         let reign = taken?;
         inheritance.epoch = Some(reign.epoch);
         self.tell_of_missing(&reign.missing);
-        let (shapes, system_id) = self.bases.shapes();
         let held = Held { durable: Lsn::from(reign.cursor.to), latest: reign.cursor.to_time };
-        let known =
-            Known { held, shapes, system_id, renewal: self.renewal(inheritance), drain: until == Until::CaughtUp };
+        let known = Known { held, shapes, renewal: self.renewal(inheritance), drain: until == Until::CaughtUp };
         let source = opened.stream(known).await?;
         if source.has_new_slot() {
             inheritance.renewed = Some(self.env.clock.tick());
@@ -200,8 +216,8 @@ impl Capture {
             state.phase = Phase::Capturing;
         });
         tracing::info!(source = %self.settings.name, epoch = writer.epoch().get(), from = %held.durable, "capturing");
-        let observer: Arc<dyn Observer> = Arc::<Self>::clone(&self);
-        Pipeline::new(writer, Box::new(source), Arc::clone(&self.env.clock), observer).run(stop).await
+        let observer: Arc<dyn Observer> = Arc::<Self>::clone(self);
+        Ok(Pipeline::new(writer, Box::new(source), Arc::clone(&self.env.clock), observer))
     }
 
     /// Capture goes on past a lost object, since history behind it is still worth having; but not without a word (L11).
@@ -275,5 +291,12 @@ impl Observer for Capture {
         metrics::counter!(words::GAPS.name, "source" => self.name(), "reason" => gap.reason.name()).increment(1);
         self.board.update(&self.settings.name, |state| state.gap = Some(gap.reason.name().to_owned()));
         self.bases.wanted(gap);
+    }
+}
+
+/// Waits until everything is to stop; for ever if nobody can say so any more.
+async fn stopped(mut stop: watch::Receiver<bool>) {
+    if stop.wait_for(|stop| *stop).await.is_err() {
+        std::future::pending::<()>().await;
     }
 }

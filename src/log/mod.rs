@@ -26,6 +26,7 @@ pub mod history;
 pub mod latch;
 pub mod object;
 pub mod reader;
+pub mod session;
 pub mod scrub;
 pub mod writer;
 

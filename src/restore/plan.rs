@@ -77,6 +77,10 @@ pub struct Facts {
     pub bases: Vec<BaseFact>,
     /// Its gaps, in order.
     pub gaps: Vec<PlacedGap>,
+    /// Where the log begins: nothing below was captured, whatever the first segment says.
+    pub begin: Position,
+    /// The last positions before objects that are missing: nothing leads across them.
+    pub broken_at: Vec<Position>,
 }
 
 /// Where the prefix ends.
@@ -157,7 +161,8 @@ impl Facts {
     /// Whether the log goes on from the base.
     pub fn continues(&self, base: &BaseFact) -> bool {
         let same = base.log.is_none() || base.log == self.log;
-        same && self.entries.first().is_some_and(|first| first.from <= base.point.position())
+        let begin = self.entries.first().map(|first| first.from.max(self.begin));
+        same && begin.is_some_and(|begin| begin <= base.point.position())
     }
 
     /// How far a restore from the base is exact.
@@ -166,7 +171,9 @@ impl Facts {
         if !self.continues(base) {
             return point;
         }
-        let limit = self.gaps_after(base.point).map(|gap| gap.gap.exact_until).min();
+        let gaps = self.gaps_after(base.point).map(|gap| gap.gap.exact_until);
+        let holes = self.broken_at.iter().copied().filter(|at| *at >= point);
+        let limit = gaps.chain(holes).min();
         limit.unwrap_or_else(|| self.end()).max(point)
     }
 

@@ -21,6 +21,8 @@ pub struct Scanned {
     pub completions: Vec<Completion>,
     /// The gaps, in order.
     pub gaps: Vec<PlacedGap>,
+    /// Where the first session's stream began.
+    pub began: Option<Position>,
 }
 
 /// Where in a log something is read.
@@ -104,7 +106,10 @@ impl State {
                 let marks = Vec::new();
                 scanned.completions.push(Completion { position: commit.position, transaction: None, marks });
             }
-            Item::Session(json) => self.started = started(&json),
+            Item::Session(json) => {
+                self.started = started(&json);
+                scanned.began.get_or_insert(self.started);
+            }
             // Where a lost slot's successor began, nothing before was captured.
             Item::Gap(wire) => {
                 scanned.gaps.push(PlacedGap { gap: Gap::decode(&wire)?, place: position.max(self.started) });

@@ -1,9 +1,10 @@
 //! Reads what planning needs from a store, and no more: manifests, headers, and the few segments that tell.
 
-use crate::codec::base::Manifest;
+use crate::codec::base::{Identity, Manifest};
+use crate::codec::gap::{Gap, Reason};
 use crate::codec::segment::{Flags, ObjectKind};
 use crate::log::{History, LogEnv, LogError, Reader};
-use crate::model::{LogId, Lsn, Position, SourceName};
+use crate::model::{LogId, Lsn, Position, Slot, SourceName};
 use crate::restore::bases;
 use crate::restore::cut::{self, By, Look, Window};
 use crate::restore::error::RestoreError;
@@ -34,9 +35,14 @@ impl Survey {
             missing: history.missing.first().copied(),
             bases: bases.iter().map(fact).collect(),
             gaps: Vec::new(),
+            begin: Position::ZERO,
+            broken_at: history.missing.iter().map(|slot| before(&history, *slot)).collect(),
         };
         let mut survey = Self { env: env.clone(), source: source.clone(), facts, bases };
         survey.read_gaps().await?;
+        survey.find_begin().await?;
+        let unpublished: Vec<_> = survey.bases.iter().filter_map(unpublished).collect();
+        survey.facts.gaps.extend(unpublished);
         Ok(survey)
     }
 
@@ -97,6 +103,17 @@ impl Survey {
             }
         }
         self.facts.gaps = gaps;
+        Ok(())
+    }
+
+    /// A log that was begun with a slot begins where that slot did: a base from before may lack what lies between.
+    async fn find_begin(&mut self) -> Result<(), RestoreError> {
+        let entries = &self.facts.entries;
+        let Some(first) = entries.iter().find(|entry| entry.kind == ObjectKind::Data) else { return Ok(()) };
+        if let (Some(place), Position::ZERO) = (self.place(), first.from) {
+            let window = Window { entries: vec![first.clone()], from: first.from };
+            self.facts.begin = place.scan(&window).await?.began.unwrap_or_default();
+        }
         Ok(())
     }
 
@@ -209,4 +226,23 @@ fn fact(manifest: &Manifest) -> BaseFact {
         log: manifest.log,
         bytes: manifest.parts.iter().map(|part| part.bytes).fold(0, u64::saturating_add),
     }
+}
+
+/// The last position that is complete before a missing object.
+fn before(history: &History, missing: Slot) -> Position {
+    let earlier = history.live().filter(|entry| entry.slot < missing);
+    earlier.map(|entry| entry.to).max().unwrap_or_default()
+}
+
+/// Tables whose updates and deletes are not published: behind a base that holds them, nobody knows their rows.
+fn unpublished(manifest: &Manifest) -> Option<PlacedGap> {
+    let tables = manifest.tables.iter().filter(|table| table.identity == Identity::Nothing);
+    let names: Vec<_> = tables.map(|table| format!("{}.{}", table.schema, table.name)).collect();
+    if names.is_empty() {
+        return None;
+    }
+    let point = manifest.point.position();
+    let gap =
+        Gap { exact_until: point, time: manifest.taken_at, reason: Reason::NotPublished, detail: names.join(", ") };
+    Some(PlacedGap { gap, place: Position::new(point.get().saturating_add(1)) })
 }

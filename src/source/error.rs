@@ -41,6 +41,12 @@ pub enum SourceErrorKind {
         /// The server's.
         theirs: String,
     },
+    /// The server is ours, but its history is not the one that the log continues.
+    #[error("{what}; the server was restored, promoted or put back: begin a new store, or bring the right server back")]
+    OtherHistory {
+        /// What shows it.
+        what: String,
+    },
     /// The server sent what the protocol does not have.
     #[error("the server sent what the protocol does not have: {what}")]
     Protocol {

@@ -16,6 +16,7 @@ mod copy;
 mod daemons;
 mod guard;
 mod identity;
+mod histories;
 mod init;
 mod kill;
 mod mistakes;

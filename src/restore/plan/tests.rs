@@ -80,6 +80,8 @@ impl World {
             missing: None,
             bases: self.bases.iter().enumerate().map(base).collect(),
             gaps: self.gaps.iter().map(gap).collect(),
+            begin: Position::ZERO,
+            broken_at: Vec::new(),
         }
     }
 

@@ -7,13 +7,25 @@ use std::time::Duration;
 
 use crate::clock::{Clock, sleep};
 use crate::codec::gap::{Gap, Reason};
-use crate::connect::{ConnectError, Session, SlotLife, SlotSnapshot, quote_literal};
+use crate::connect::{ConnectError, ConnectTarget, Session, SlotLife, SlotSnapshot, quote_literal};
 use crate::model::{Lsn, Timestamp};
 use crate::source::error::{SourceError, SourceErrorKind};
+use crate::source::postgres::patience::{Wanted, create_slot};
 
 /// How long an ended session may keep the slot.
 const RELEASE_TRIES: u32 = 50;
 const RELEASE_EVERY: Duration = Duration::from_millis(100);
+
+/// Where a slot is, or is to be.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// The database.
+    pub target: &'a ConnectTarget,
+    /// Time.
+    pub clock: &'a dyn Clock,
+    /// The slot's name.
+    pub slot: &'a str,
+}
 
 /// What the log holds, for comparison with the slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +57,8 @@ pub struct SlotState {
     pub wal_status: String,
     /// Bytes of the server's log that it keeps.
     pub retained_bytes: u64,
+    /// The database that it is of, if that is not ours.
+    pub elsewhere: Option<String>,
 }
 
 /// Where the stream is to begin.
@@ -62,7 +76,9 @@ pub struct Start {
 pub async fn state(session: &mut Session, slot: &str) -> Result<Option<SlotState>, ConnectError> {
     let sql = format!(
         "SELECT active_pid, confirmed_flush_lsn, coalesce(wal_status, 'lost'), \
-         coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn), 0)::bigint \
+         coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn), 0)::bigint, \
+         CASE WHEN database = current_database() AND plugin = 'pgoutput' THEN NULL \
+              ELSE coalesce(database, 'none') END \
          FROM pg_replication_slots WHERE slot_name = {}",
         quote_literal(slot)
     );
@@ -72,24 +88,31 @@ pub async fn state(session: &mut Session, slot: &str) -> Result<Option<SlotState
         confirmed: row.get(1).and_then(|lsn| lsn.parse().ok()),
         wal_status: row.get(2).unwrap_or("lost").to_owned(),
         retained_bytes: row.get(3).and_then(|bytes| bytes.parse().ok()).unwrap_or(0),
+        elsewhere: row.get(4).map(str::to_owned),
     }))
 }
 
 /// Compares slot and log, makes a new slot where the old one is of no use, and says where to begin.
-pub async fn reconcile(session: &mut Session, slot: &str, held: Held, renewal: Renewal) -> Result<Start, SourceError> {
+pub async fn reconcile(
+    session: &mut Session,
+    place: Place<'_>,
+    held: Held,
+    renewal: Renewal,
+) -> Result<Start, SourceError> {
+    let slot = place.slot;
     let failed = |error: ConnectError| SourceErrorKind::from(error).when("comparing the slot with the log");
     let Some(state) = state(session, slot).await.map_err(failed)? else {
         if held.durable == Lsn::ZERO {
             let what = format!("replication slot {slot}");
             return Err(SourceErrorKind::NotInitialised { what }.when("looking for the slot"));
         }
-        return renew(session, slot, held, renewal).await;
+        return renew(session, place, held, renewal).await;
     };
     let Some(confirmed) = state.confirmed.filter(|_| state.wal_status != "lost") else {
         if renewal != Renewal::Refused {
             session.drop_slot(slot).await.map_err(failed)?;
         }
-        return renew(session, slot, held, renewal).await;
+        return renew(session, place, held, renewal).await;
     };
     if held.durable == Lsn::ZERO {
         return Ok(Start { at: confirmed, gap: None, renewed: false });
@@ -101,14 +124,17 @@ pub async fn reconcile(session: &mut Session, slot: &str, held: Held, renewal: R
     Ok(Start { at: held.durable, gap: None, renewed: false })
 }
 
-async fn renew(session: &mut Session, slot: &str, held: Held, renewal: Renewal) -> Result<Start, SourceError> {
+async fn renew(session: &mut Session, place: Place<'_>, held: Held, renewal: Renewal) -> Result<Start, SourceError> {
+    let slot = place.slot;
     let Renewal::Allowed(reason) = renewal else {
         let what = format!("slot {slot} was lost twice within an hour");
         let remedy = "raise max_slot_wal_keep_size or slot_bytes_max, and see why capture cannot keep up".to_owned();
         return Err(SourceErrorKind::Unfit { what, remedy }.when("comparing the slot with the log"));
     };
-    let created = session.create_slot(slot, SlotLife::Permanent, SlotSnapshot::Nothing).await;
-    let created = created.map_err(|error| SourceErrorKind::from(error).when("making a new slot"))?;
+    let name = |_pid| slot.to_owned();
+    let wanted = Wanted { name: &name, life: SlotLife::Permanent, snapshot: SlotSnapshot::Nothing };
+    let (made_in, created) = create_slot(place.target, place.clock, session, wanted).await?;
+    made_in.close().await;
     let at = created.consistent_point;
     let detail = format!("nothing between {} and {at} was captured", held.durable);
     Ok(Start { at, gap: Some(gap(held, reason, detail)), renewed: true })

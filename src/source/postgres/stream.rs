@@ -20,7 +20,7 @@ use crate::source::postgres::feedback::{self, Told};
 use crate::source::postgres::heartbeat::emit;
 use crate::source::postgres::intake::{Intake, Shapes, push_gap};
 use crate::source::postgres::names;
-use crate::source::postgres::slot::{self, Held, Renewal, Start};
+use crate::source::postgres::slot::{self, Held, Place, Renewal, Start};
 use crate::source::{Arrival, Source, SourceError, SourceErrorKind};
 
 /// Memory of the server for one transaction's changes before it spills to its disk.
@@ -48,12 +48,31 @@ pub struct Known {
     pub held: Held,
     /// The tables of the last base.
     pub shapes: Shapes,
-    /// The cluster that the last base is of.
-    pub system_id: Option<u64>,
     /// Whether a new slot may be made.
     pub renewal: Renewal,
     /// Whether to say when everything that is there now has been handed over.
     pub drain: bool,
+}
+
+/// What the log says of the server that it was captured from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Logged {
+    /// The last durable position.
+    pub durable: Lsn,
+    /// The cluster.
+    pub system_id: Option<u64>,
+    /// The timeline that it was on.
+    pub timeline: Option<u32>,
+}
+
+impl Logged {
+    /// What the record of a session says, and up to where the log is durable.
+    pub fn of(session: Option<&[u8]>, durable: Lsn) -> Self {
+        let parsed: Option<serde_json::Value> = session.and_then(|json| serde_json::from_slice(json).ok());
+        let system_id = parsed.as_ref().and_then(|session| session.get("system_id")?.as_str()?.parse().ok());
+        let timeline = parsed.as_ref().and_then(|session| session.get("timeline")?.as_u64()?.try_into().ok());
+        Self { durable, system_id, timeline }
+    }
 }
 
 /// A session that is open and compared, but does not stream yet. Between the two the writer takes its fence.
@@ -80,6 +99,46 @@ impl Opened {
         &self.identity
     }
 
+    /// Compares the server with the log, before anything is done to either: a fence taken for the wrong server would stop
+    /// the daemon of the right one.
+    pub async fn compare(&mut self, logged: &Logged) -> Result<(), SourceError> {
+        let doing = "comparing the server with the log";
+        if let Some(ours) = logged.system_id.filter(|ours| *ours != self.identity.system_id) {
+            let (ours, theirs) = (ours.to_string(), self.identity.system_id.to_string());
+            return Err(SourceErrorKind::OtherServer { ours, theirs }.when(doing));
+        }
+        let slot = names::slot(&self.settings.name);
+        let state = slot::state(&mut self.session, &slot).await.map_err(failed("looking at the slot"))?;
+        if let Some(database) = state.and_then(|state| state.elsewhere) {
+            let what = format!("slot {slot} is of database {database}");
+            let remedy = "give this source another name, or see who made that slot".to_owned();
+            return Err(SourceErrorKind::Unfit { what, remedy }.when(doing));
+        }
+        match self.departs(logged).await? {
+            Some(what) => Err(SourceErrorKind::OtherHistory { what }.when(doing)),
+            None => Ok(()),
+        }
+    }
+
+    /// Where the server's history leaves that of the log, if it does before the log's end.
+    async fn departs(&mut self, logged: &Logged) -> Result<Option<String>, SourceError> {
+        let (theirs, durable, flushed) = (self.identity.timeline, logged.durable, self.identity.flushed);
+        if flushed < durable {
+            return Ok(Some(format!("the log is durable up to {durable}, the server has only {flushed}")));
+        }
+        let Some(ours) = logged.timeline.filter(|ours| *ours != theirs) else { return Ok(None) };
+        if theirs < ours {
+            return Ok(Some(format!("the log was captured from timeline {ours}, the server is on {theirs}")));
+        }
+        let history = self.session.timeline_history(theirs).await.map_err(failed("reading the timeline's history"))?;
+        let switch = switch_point(&String::from_utf8_lossy(&history), ours);
+        if switch.is_some_and(|switch| switch >= durable) {
+            return Ok(None);
+        }
+        let at = switch.map_or("before the log begins".to_owned(), |switch| format!("at {switch}"));
+        Ok(Some(format!("timeline {theirs} left timeline {ours} {at}, the log goes on to {durable}")))
+    }
+
     /// Who reads from our slot now, if anybody.
     pub async fn holder(&mut self) -> Result<Option<i32>, SourceError> {
         let slot = names::slot(&self.settings.name);
@@ -89,13 +148,10 @@ impl Opened {
 
     /// Begins to stream. The writer's fence is durable by now, so an older session is ended.
     pub async fn stream(mut self, known: Known) -> Result<PostgresSource, SourceError> {
-        if let Some(ours) = known.system_id.filter(|ours| *ours != self.identity.system_id) {
-            let (ours, theirs) = (ours.to_string(), self.identity.system_id.to_string());
-            return Err(SourceErrorKind::OtherServer { ours, theirs }.when("comparing the server with the log"));
-        }
         let slot = names::slot(&self.settings.name);
+        let place = Place { target: &self.settings.target, clock: &*self.clock, slot: &slot };
         slot::release(&mut self.session, &slot, &*self.clock).await?;
-        let start = slot::reconcile(&mut self.session, &slot, known.held, known.renewal).await?;
+        let start = slot::reconcile(&mut self.session, place, known.held, known.renewal).await?;
         let drain_to = if known.drain { Some(self.drain_target().await?) } else { None };
         let first = self.first_arrivals(&slot, &start);
         let publications: Vec<_> =
@@ -229,4 +285,23 @@ impl Drop for PostgresSource {
 
 fn failed(doing: &'static str) -> impl FnOnce(ConnectError) -> SourceError {
     move |error| SourceErrorKind::from(error).when(doing)
+}
+
+/// Where a timeline was left, as a history file tells it: lines of `timeline <tab> position <tab> reason`.
+fn switch_point(history: &str, timeline: u32) -> Option<Lsn> {
+    let mut lines = history.lines().map(|line| line.split_whitespace());
+    lines.find_map(|mut words| (words.next()?.parse() == Ok(timeline)).then(|| words.next()?.parse().ok()).flatten())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_history_file_tells_where_a_timeline_was_left() {
+        let history = "1\t0/3000148\tno recovery target specified\n\n2\t0/5000000\tbefore 2026-11-23\n";
+        assert_eq!(switch_point(history, 1), Some(Lsn::new(0x300_0148)));
+        assert_eq!(switch_point(history, 2), Some(Lsn::new(0x500_0000)));
+        assert_eq!(switch_point(history, 3), None);
+    }
 }

@@ -1,0 +1,80 @@
+//! Histories that do not fit together: a server that was put back, a slot that began late, tables that are not published.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use crate::shop::{Shop, exit};
+
+const TABLE: &str = "create table t (id int primary key, v text)";
+
+fn rows(shop: &Shop, from: i32, to: i32) {
+    shop.sql(&format!("insert into t select g, 'row' from generate_series({from}, {}) g", to - 1));
+}
+
+fn copy(from: &Path, to: &Path) {
+    assert!(Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap().success());
+}
+
+/// A volume is put back to a snapshot: same cluster, same timeline, same slot. Everything below the log's end would be
+/// passed over as durable, and the rows of the new history glued onto rows that the server never had.
+#[test]
+fn l3_a_server_that_was_put_back_is_not_glued_to_the_history_that_it_lost() {
+    let mut shop = Shop::ready(TABLE, &[]);
+    rows(&shop, 0, 10);
+    shop.drain();
+    shop.server.stop_fast();
+    let (data, snapshot) = (shop.server.data_dir(), shop.path("snapshot"));
+    copy(&data, &snapshot);
+    shop.server.restart();
+    rows(&shop, 10, 5000);
+    shop.drain();
+    shop.server.stop_fast();
+    fs::remove_dir_all(&data).unwrap();
+    copy(&snapshot, &data);
+    shop.server.restart();
+    let refused = shop.expect(&["run", "--until-caught-up"], exit::FAILED);
+    assert!(refused.stderr.contains("the server has only"), "{refused:?}");
+    let restored = shop.restored("latest", "kept", "select count(*) from t");
+    assert_eq!(restored, "5000", "the history that the log holds is still whole");
+}
+
+/// A base, then another slot: what was committed between them is in neither.
+#[test]
+fn l3_a_base_from_before_the_slot_does_not_lead_into_its_log() {
+    let shop = Shop::ready(TABLE, &[]);
+    shop.ok(&["init", "--remove", "--yes"]);
+    rows(&shop, 0, 10);
+    shop.ok(&["init"]);
+    rows(&shop, 10, 20);
+    shop.drain();
+    let xid = shop.json(&["find", "--table", "t"])["transactions"][0]["xid"].to_string();
+    let refused = shop.expect(&["restore", "--to", &format!("xid:{xid}"), "--dry-run"], exit::NOT_RESTORABLE);
+    assert!(refused.stderr.contains("not restorable"), "{refused:?}");
+    shop.ok(&["backup"]);
+    rows(&shop, 20, 30);
+    shop.drain();
+    assert_eq!(shop.restored("latest", "after", "select count(*) from t"), "30");
+}
+
+/// With `identity = "leave"` updates and deletes of a table without a key are not in the stream: behind a base nobody
+/// knows its rows.
+#[test]
+fn l3_a_table_that_is_left_alone_is_a_gap_that_names_it() {
+    let shop = Shop::with(&[]);
+    let text = fs::read_to_string(shop.path("holdfast.toml")).unwrap();
+    shop.write("holdfast.toml", &text.replace("heartbeat = \"1s\"", "heartbeat = \"1s\"\nidentity = \"leave\""));
+    shop.sql("create table nokey (v text); insert into nokey values ('before')");
+    shop.ok(&["init"]);
+    shop.ok(&["backup"]);
+    shop.sql("update nokey set v = 'after'");
+    shop.sql("insert into nokey values ('another')");
+    shop.drain();
+    assert_eq!(shop.gaps(), ["table not published"]);
+    let point = shop.listed()["bases"][0]["point"].as_str().unwrap().to_owned();
+    let xid = shop.json(&["find", "--table", "nokey"])["transactions"][0]["xid"].to_string();
+    let refused = shop.expect(&["restore", "--to", &format!("xid:{xid}"), "--dry-run"], exit::NOT_RESTORABLE);
+    assert!(refused.stderr.contains("nokey"), "it is named: {refused:?}");
+    let there = shop.restored(&format!("lsn:{point}"), "at_the_base", "select v from nokey");
+    assert_eq!(there, "before", "the base itself is exact");
+}

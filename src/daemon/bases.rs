@@ -3,7 +3,6 @@
 //! A gap ends only where a base begins, so one is taken as soon as the schema has been quiet for a while. A base that
 //! fails is tried again, later and later; capture goes on meanwhile (L9).
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,13 +14,12 @@ use crate::codec::gap::Gap;
 use crate::codec::pgoutput::{Relation, RelationColumn, ReplicaIdentity};
 use crate::daemon::board::Board;
 use crate::daemon::metrics::BASE_FAILURES;
-use crate::daemon::supervise::Bases;
+use crate::daemon::supervise::{BaseKnows, Bases};
 use crate::log::LogEnv;
 use crate::model::Tick;
 use crate::restore::Survey;
 use crate::restore::windows::restorable_since;
 use crate::source::postgres::base::{self, BaseOrder, BaseProgress, NoProgress};
-use crate::source::postgres::intake::Shapes;
 
 /// The wait after the first failure; it doubles with each more.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
@@ -233,11 +231,13 @@ impl BaseKeeper {
 }
 
 impl Bases for BaseKeeper {
-    fn shapes(&self) -> (Shapes, Option<u64>) {
-        let Some(newest) = self.newest() else { return (None, None) };
-        let shapes: BTreeMap<u32, Relation> =
-            newest.tables.iter().map(|table| (table.relid, relation(table))).collect();
-        (Some(shapes), Some(newest.server.system_id))
+    fn newest_knows(&self) -> BaseKnows {
+        let Some(newest) = self.newest() else { return BaseKnows::default() };
+        BaseKnows {
+            shapes: Some(newest.tables.iter().map(|table| (table.relid, relation(table))).collect()),
+            passed_over: newest.passed_over.iter().copied().collect(),
+            system_id: Some(newest.server.system_id),
+        }
     }
 
     fn wanted(&self, _gap: &Gap) {

@@ -6,6 +6,7 @@
 //! The server is asked before the log is fenced, so that a server that is down costs no epoch; the fence is durable
 //! before the old session is ended, so that of two daemons one always goes on (L5).
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -56,10 +57,21 @@ pub enum Outcome {
     Failed(PipelineError),
 }
 
+/// What a base knows of its tables and its server.
+#[derive(Clone, Debug, Default)]
+pub struct BaseKnows {
+    /// Its tables; `None` if there is no base.
+    pub shapes: Shapes,
+    /// Tables of extensions, which it does not hold.
+    pub passed_over: BTreeSet<u32>,
+    /// The cluster that it is of.
+    pub system_id: Option<u64>,
+}
+
 /// What a life asks the bases for.
 pub trait Bases: Send + Sync {
-    /// The tables and the cluster of the newest base, for comparison with the stream.
-    fn shapes(&self) -> (Shapes, Option<u64>);
+    /// What the newest base knows, for comparison with the stream.
+    fn newest_knows(&self) -> BaseKnows;
     /// A new one is wanted.
     fn wanted(&self, gap: &Gap);
 }
@@ -186,7 +198,7 @@ impl Capture {
         if until == Until::CaughtUp {
             self.wait_for_slot(&mut opened).await?;
         }
-        let (shapes, base_of) = self.bases.shapes();
+        let BaseKnows { shapes, passed_over, system_id: base_of } = self.bases.newest_knows();
         let history = History::load(&self.env, &self.settings.name).await?;
         let session = last_session(&self.env, &self.settings.name, &history).await?;
         let durable = history.last().map_or(Lsn::ZERO, |last| Lsn::from(last.to));
@@ -201,7 +213,8 @@ impl Capture {
         inheritance.epoch = Some(reign.epoch);
         self.tell_of_missing(&reign.missing);
         let held = Held { durable: Lsn::from(reign.cursor.to), latest: reign.cursor.to_time };
-        let known = Known { held, shapes, renewal: self.renewal(inheritance), drain: until == Until::CaughtUp };
+        let known =
+            Known { held, shapes, passed_over, renewal: self.renewal(inheritance), drain: until == Until::CaughtUp };
         let source = opened.stream(known).await?;
         if source.has_new_slot() {
             inheritance.renewed = Some(self.env.clock.tick());

@@ -50,7 +50,8 @@ pub async fn run(
 ) -> Result<Applied, RestoreError> {
     let plan = &order.plan;
     let Some(log) = plan.log else { return Ok(Applied::default()) };
-    let (mut shapes, mut passed) = (Vec::new(), BTreeSet::new());
+    let mut shapes = Vec::new();
+    let mut passed: BTreeSet<u32> = manifest.passed_over.iter().copied().collect();
     for (index, table) in manifest.tables.iter().enumerate() {
         if wanted.contains(&index) {
             shapes.push(shape(table));

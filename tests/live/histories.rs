@@ -78,3 +78,20 @@ fn l3_a_table_that_is_left_alone_is_a_gap_that_names_it() {
     let there = shop.restored(&format!("lsn:{point}"), "at_the_base", "select v from nokey");
     assert_eq!(there, "before", "the base itself is exact");
 }
+
+/// Tables that belong to an extension come with it. Writing to them made every base useless, and said that the schema had
+/// changed, which it had not.
+#[test]
+fn l3_a_table_of_an_extension_is_named_and_its_rows_make_no_gap() {
+    let shop = Shop::with(&[]);
+    shop.sql(TABLE);
+    shop.sql("create extension hstore; create table job (id int primary key); alter extension hstore add table job");
+    shop.ok(&["init"]);
+    let told = shop.ok(&["backup"]).stdout;
+    assert!(told.contains("public.job"), "the base says what it does not hold: {told}");
+    shop.sql("insert into job values (1)");
+    rows(&shop, 0, 10);
+    shop.drain();
+    assert_eq!(shop.gaps(), [] as [&str; 0]);
+    assert_eq!(shop.restored("latest", "with_extension", "select count(*) from t"), "10");
+}

@@ -10,7 +10,7 @@
 //!   "tables":    [ { "relid", "schema", "name", "kind", "columns", "identity", "identity_before", "bytes",
 //!                    "sum": { "rows", "hash" } } ],
 //!   "sequences": [ { "schema", "name", "last_value", "is_called" } ],
-//!   "extensions": [ { "name", "schema", "version" } ], "warnings": [ "…" ] }
+//!   "extensions": [ { "name", "schema", "version" } ], "passed_over": [ relid, … ] if any, "warnings": [ "…" ] }
 //! ```
 //!
 //! It is JSON, so that a person with the key and no Holdfast can read it, and it is written last: a base without a
@@ -70,6 +70,10 @@ pub struct Manifest {
     pub sequences: Vec<Sequence>,
     /// The extensions that were installed.
     pub extensions: Vec<Extension>,
+    /// Tables that belong to extensions, by OID: they come back as the extension makes them, and changes to them are
+    /// passed over.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub passed_over: Vec<u32>,
     /// What a person should know before relying on it, in sentences.
     pub warnings: Vec<String>,
 }

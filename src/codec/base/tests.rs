@@ -69,6 +69,7 @@ fn manifest() -> Manifest {
             schema: "public".to_owned(),
             version: "1.8".to_owned(),
         }],
+        passed_over: Vec::new(),
         warnings: vec!["3 large objects are as of the base".to_owned()],
     }
 }

@@ -7,6 +7,7 @@
 //!   transaction is open.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -50,6 +51,7 @@ pub struct Intake {
     within: Within,
     pieces: Fate,
     shapes: Shapes,
+    passed_over: BTreeSet<u32>,
     learning: bool,
     changed: Option<String>,
     drain_to: Option<Lsn>,
@@ -69,6 +71,7 @@ impl Intake {
             within: Within::Nothing,
             pieces: Fate::Keep,
             shapes: None,
+            passed_over: BTreeSet::new(),
             learning: false,
             changed: None,
             drain_to: None,
@@ -83,6 +86,13 @@ impl Intake {
     #[must_use]
     pub fn knowing(mut self, shapes: Shapes) -> Self {
         self.shapes = shapes;
+        self
+    }
+
+    /// Tables of extensions are nobody's promise: what becomes of them is no gap.
+    #[must_use]
+    pub fn passing_over(mut self, tables: BTreeSet<u32>) -> Self {
+        self.passed_over = tables;
         self
     }
 
@@ -229,7 +239,7 @@ impl Intake {
         let (Some(shapes), Ok(Message::Relation(relation))) = (&mut self.shapes, Message::decode(payload)) else {
             return;
         };
-        if relation.namespace == names::SCHEMA {
+        if relation.namespace == names::SCHEMA || self.passed_over.contains(&relation.relid) {
             return;
         }
         let name = format!("{}.{}", relation.namespace, relation.name);

@@ -6,6 +6,7 @@
 //!     └── feedback, a task of its own ◀── watch ◀───────────────┘
 //! ```
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,6 +49,8 @@ pub struct Known {
     pub held: Held,
     /// The tables of the last base.
     pub shapes: Shapes,
+    /// Tables of extensions, which no base promises.
+    pub passed_over: BTreeSet<u32>,
     /// Whether a new slot may be made.
     pub renewal: Renewal,
     /// Whether to say when everything that is there now has been handed over.
@@ -163,7 +166,7 @@ impl Opened {
         let told = Told { durable: start.at, asking: known.drain, ..Told::default() };
         let (tell, told) = watch::channel(told);
         let intake = Intake::new(start.at, known.held.latest, self.settings.heartbeat);
-        let intake = intake.knowing(known.shapes).draining(drain_to);
+        let intake = intake.knowing(known.shapes).passing_over(known.passed_over).draining(drain_to);
         #[expect(clippy::disallowed_methods, reason = "feedback must not wait for whoever polls the source")]
         let feedback = tokio::spawn(feedback::run(feedback, told, Arc::clone(&self.clock)));
         Ok(PostgresSource {

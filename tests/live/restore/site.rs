@@ -81,7 +81,13 @@ impl Site {
         let opened = Opened::connect(&settings, &self.env.clock).await.unwrap();
         let reign = fence::take(&self.env, &self.source, None).await.unwrap();
         let held = Held { durable: Lsn::from(reign.cursor.to), latest: reign.cursor.to_time };
-        let known = Known { held, shapes: None, renewal: Renewal::Refused, drain: true };
+        let known = Known {
+            held,
+            shapes: None,
+            passed_over: std::collections::BTreeSet::new(),
+            renewal: Renewal::Refused,
+            drain: true,
+        };
         let source = opened.stream(known).await.unwrap();
         let rule = CutRule { segment_bytes: self.segment_bytes, segment_age: Duration::from_millis(100) };
         let writer = Writer::new(&self.env, &self.source, reign, rule, Box::new(PostgresContext::default()));

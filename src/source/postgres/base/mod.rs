@@ -133,6 +133,7 @@ async fn attempt(env: &LogEnv, order: &BaseOrder, progress: &Arc<dyn BaseProgres
         tables: survey.tables.into_iter().map(|table| table.described).collect(),
         sequences: survey.sequences,
         extensions: survey.extensions,
+        passed_over: survey.passed_over,
         warnings: survey.warnings,
     };
     parts::put_manifest(env, &order.source, &manifest).await?;

@@ -31,6 +31,13 @@ SELECT c.oid, n.nspname, c.relname, c.relispartition, c.relreplident, pg_relatio
    AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e') \
  ORDER BY c.oid";
 
+/// Tables that belong to extensions: CREATE EXTENSION makes them, and what was written into them since is not ours to know.
+const OF_EXTENSIONS: &str = "\
+SELECT c.oid, n.nspname, c.relname FROM pg_class c \
+  JOIN pg_namespace n ON n.oid = c.relnamespace \
+  JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e' \
+ WHERE c.relkind = 'r' AND c.relpersistence = 'p' AND n.nspname !~ '^pg_' ORDER BY c.oid";
+
 const COLUMNS: &str = "\
 SELECT a.attrelid, a.attnum, a.attname, a.atttypid, a.atttypmod, a.attgenerated <> '', \
        CASE WHEN array_position(i.indkey::int2[], a.attnum) < i.indnkeyatts \
@@ -151,6 +158,7 @@ pub(crate) struct Survey {
     pub(crate) extensions: Vec<Extension>,
     pub(crate) database: Database,
     pub(crate) taken_at: Timestamp,
+    pub(crate) passed_over: Vec<u32>,
     pub(crate) warnings: Vec<String>,
 }
 
@@ -163,6 +171,7 @@ impl Survey {
         let tables = tables.iter().map(|row| table(row, &mut columns, &forced)).collect::<Result<_, _>>()?;
         let database = session.one_row(DATABASE).await?;
         let extensions = rows(session, EXTENSIONS).await?;
+        let of_extensions = rows(session, OF_EXTENSIONS).await?;
         let extension = |row: &Row| -> Result<_, BaseTakeError> {
             Ok(Extension { name: text(row, 0)?, schema: text(row, 1)?, version: text(row, 2)? })
         };
@@ -177,7 +186,8 @@ impl Survey {
                 collate: text(&database, 2)?,
                 ctype: text(&database, 3)?,
             },
-            warnings: warnings(session).await?,
+            passed_over: of_extensions.iter().map(|row| number(row, 0)).collect::<Result<_, _>>()?,
+            warnings: warnings(session).await?.into_iter().chain(passed_over(&of_extensions)).collect(),
         })
     }
 
@@ -284,6 +294,15 @@ async fn sequences(session: &mut Session) -> Result<Vec<Sequence>, BaseTakeError
         sequences.push(Sequence { schema, name, last_value: number(&state, 0)?, is_called });
     }
     Ok(sequences)
+}
+
+/// What a person should know of the tables of extensions, if there are any.
+fn passed_over(tables: &[Row]) -> Option<String> {
+    let name = |row: &Row| Some(format!("{}.{}", row.get(1)?, row.get(2)?));
+    let names: Vec<_> = tables.iter().filter_map(name).collect();
+    let many = names.len();
+    let said = "of extensions are not captured: they come back as the extension makes them";
+    (many > 0).then(|| format!("{many} tables {said} ({})", names.join(", ")))
 }
 
 async fn warnings(session: &mut Session) -> Result<Vec<String>, BaseTakeError> {

@@ -92,6 +92,6 @@ fn l3_a_table_of_an_extension_is_named_and_its_rows_make_no_gap() {
     shop.sql("insert into job values (1)");
     rows(&shop, 0, 10);
     shop.drain();
-    assert_eq!(shop.gaps(), [] as [&str; 0]);
+    assert!(shop.gaps().is_empty(), "{:?}", shop.gaps());
     assert_eq!(shop.restored("latest", "with_extension", "select count(*) from t"), "10");
 }

@@ -183,6 +183,12 @@ impl Facts {
         sound.map(|base| (self.exact_until(base), base)).max_by_key(|(end, base)| (*end, base.point))
     }
 
+    /// Whether an object is missing behind the base that leads furthest: its newest instant is damage, not history's end.
+    pub fn ends_in_damage(&self) -> bool {
+        let latest = self.latest();
+        latest.is_some_and(|(_, base)| self.broken_at.iter().any(|at| *at >= base.point.position()))
+    }
+
     /// Chooses the base and the segments that lead to `cut`.
     pub fn plan(&self, source: &SourceName, asked: &Target, cut: Cut, rule: GapRule) -> Result<Plan, NotRestorable> {
         let mut warnings = Vec::new();

@@ -3,7 +3,7 @@
 use crate::codec::base::{Identity, Manifest};
 use crate::codec::gap::{Gap, Reason};
 use crate::codec::segment::{Flags, ObjectKind};
-use crate::log::{History, LogEnv, LogError, Reader};
+use crate::log::{History, LogEnv, LogError, ObjectError, ObjectErrorKind, Reader};
 use crate::model::{LogId, Lsn, Position, Slot, SourceName};
 use crate::restore::bases;
 use crate::restore::cut::{self, By, Look, Window};
@@ -48,16 +48,19 @@ impl Survey {
 
     /// The plan that leads to `target`.
     pub async fn plan(&self, target: &Target, rule: GapRule) -> Result<Plan, RestoreError> {
+        if *target == Target::Latest && self.facts.ends_in_damage() {
+            return Err(self.missing().unwrap_or_else(|| self.facts.beyond(target).into()));
+        }
         let cut = match self.cut(target).await {
             // What lies behind a missing object is not beyond the end: it is damage, and no other answer is honest.
             Err(RestoreError::NotRestorable(refusal)) => return Err(self.missing().unwrap_or_else(|| refusal.into())),
+            // Read across a hole, the next object seems to continue nothing: the one that is missing is to be named.
+            Err(RestoreError::Log(LogError::Object(ObjectError { kind: ObjectErrorKind::Unchained, key }))) => {
+                let unchained = ObjectError { kind: ObjectErrorKind::Unchained, key };
+                return Err(self.missing().unwrap_or_else(|| LogError::from(unchained).into()));
+            }
             found => found?,
         };
-        if *target == Target::Latest
-            && let Some(missing) = self.missing()
-        {
-            return Err(missing);
-        }
         let mut plan = self.facts.plan(&self.source, target, cut, rule)?;
         let left_out = self.facts.latest().is_some_and(|(end, _)| end < self.facts.end());
         if *target == Target::Latest && left_out {

@@ -3,7 +3,7 @@
 
 Usage: benches/side_by_side.py [WORK …] [--tx N] [--scale N] [--holdfast PATH]
 
-WORK is any of: drain base apply giant start bytes (default: all). Each prints both sides and their ratio.
+WORK is any of: drain base apply restore giant start bytes (default: all). Each prints both sides and their ratio.
 """
 
 import argparse
@@ -44,7 +44,7 @@ class Bench:
     def __init__(self, options, folder):
         self.options, self.folder, self.holdfast = options, folder, os.path.abspath(options.holdfast)
         self.server = Server(folder, "max_wal_size=8GB", "max_replication_slots=20", "max_wal_senders=20",
-                             "shared_buffers=512MB", "checkpoint_timeout=30min")
+                             "shared_buffers=512MB", "checkpoint_timeout=30min", "archive_mode=on")
         run("createdb", *self.server.arguments(), "shop")
 
     def load(self, scale):
@@ -176,6 +176,71 @@ def apply(bench):
     verdict("apply", rows / ours, rows / theirs, 2.0, "rows/s", smaller_is_better=False)
 
 
+def restore(bench):
+    """A restore to a time with many transactions after the base, beside pgBackRest's restore and WAL replay to it."""
+    server = bench.server
+    bench.load(10)
+    settings, session = pgbackrest_settings(bench, server.data), pgbackrest_session(bench)
+    push = " ".join(["pgbackrest", *settings, "--compress-type=lz4", "archive-push", "%p"])
+    run(*server.prefix, "pgbackrest", *settings, *session, "stanza-create", cwd="/")
+    server.sql("shop", f"ALTER SYSTEM SET archive_command = '{push}'")
+    server.sql("shop", "SELECT pg_reload_conf()")
+    while server.sql("shop", "SHOW archive_command") != push:
+        time.sleep(0.05)
+    run(*server.prefix, "pgbackrest", *settings, *session, "--compress-type=lz4", "--process-max=2", "--start-fast",
+        "--repo1-retention-full=9", "backup", cwd="/")
+    config = bench.config("restore")
+    timed(bench.holdfast, "-c", config, "-q", "run", "--until-caught-up")
+    timed(bench.holdfast, "-c", config, "-q", "backup")
+    bench.work(bench.options.tx)
+    target = server.sql("shop", "SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS')")
+    bench.work(800)
+    timed(bench.holdfast, "-c", config, "-q", "run", "--until-caught-up")
+    server.sql("shop", "SELECT pg_switch_wal()")
+    while server.sql("shop", "SELECT last_archived_wal >= pg_walfile_name(pg_current_wal_lsn() - 1) "
+                             "FROM pg_stat_archiver") != "t":
+        time.sleep(0.2)
+    into = f"restore={server.url('restored')}"
+    ours = timed(bench.holdfast, "-c", config, "restore", "--to", f"{target}Z", "--into", into, "--yes")
+    theirs, summed = pgbackrest_restore(bench, target)
+    if summed != server.checksum("restored"):
+        sys.exit("the two restores differ")
+    print(f"restore to {target}Z: holdfast {ours:.2f} s, pgBackRest {theirs:.2f} s, and both hold the same rows")
+    verdict("restore", ours, theirs, 0.7)
+
+
+def pgbackrest_settings(bench, data):
+    """What every call of pgBackRest is given: a repository of its own in the bench's folder."""
+    repository = os.path.join(bench.folder, "pgbackrest")
+    os.makedirs(repository, exist_ok=True)
+    shutil.chown(repository, "postgres", "postgres")
+    return ["--stanza=bench", f"--pg1-path={data}", f"--repo1-path={repository}", "--log-level-file=off",
+            "--log-level-console=error", f"--lock-path={repository}/lock"]
+
+
+def pgbackrest_session(bench):
+    """How the commands that ask the server reach it; the others refuse these."""
+    return [f"--pg1-socket-path={bench.server.sockets}", f"--pg1-port={bench.server.port}", "--pg1-user=postgres"]
+
+
+def pgbackrest_restore(bench, target):
+    """Seconds until a copy of the cluster has replayed to the target and takes writes, and its tables' sums."""
+    copy = Server.copy_of(bench.server, os.path.join(bench.folder, "copy"))
+    settings = pgbackrest_settings(bench, copy.data)
+    begun = time.monotonic()
+    until = target.replace("T", " ") + "+00"
+    run(*copy.prefix, "pgbackrest", *settings, "--process-max=2", "--type=time", f"--target={until}",
+        "--target-action=promote", "restore", cwd="/")
+    copy.start()
+    try:
+        while copy.sql("postgres", "SELECT pg_is_in_recovery()") != "f":
+            time.sleep(0.05)
+        seconds = time.monotonic() - begun
+        return seconds, copy.checksum("shop")
+    finally:
+        copy.stop()
+
+
 def giant(bench):
     """Peak memory of the daemon while one transaction of 2 GB passes, as the kernel accounts it."""
     bench.server.sql("shop", "CREATE TABLE giant (id int PRIMARY KEY, body text)")
@@ -233,22 +298,16 @@ def stored_bytes(bench):
 def archived_bytes(bench, begin, end):
     """What pgBackRest stores for the segments behind `begin`, up to `end`."""
     data = bench.server.data
-    repository = os.path.join(bench.folder, "pgbackrest")
-    os.makedirs(repository)
-    shutil.chown(repository, "postgres", "postgres")
-    settings = ["--stanza=bench", f"--pg1-path={data}", f"--pg1-socket-path={bench.server.sockets}",
-                f"--pg1-port={bench.server.port}", "--pg1-user=postgres", f"--repo1-path={repository}",
-                "--log-level-file=off", "--log-level-console=warn",
-                f"--lock-path={repository}/lock"]
-    run(*bench.server.prefix, "pgbackrest", *settings, "stanza-create", cwd="/")
+    settings = pgbackrest_settings(bench, data)
+    run(*bench.server.prefix, "pgbackrest", *settings, *pgbackrest_session(bench), "stanza-create", cwd="/")
     for name in sorted(os.listdir(os.path.join(data, "pg_wal"))):
         if len(name) == 24 and begin < name <= end:
             run(*bench.server.prefix, "pgbackrest", *settings, "--compress-type=lz4", "archive-push", f"pg_wal/{name}",
                 cwd=data)
-    return folder_bytes(os.path.join(repository, "archive"), ".lz4")
+    return folder_bytes(os.path.join(bench.folder, "pgbackrest", "archive"), ".lz4")
 
 
-WORKS = {"drain": drain, "base": base, "apply": apply, "giant": giant, "start": start, "bytes": stored_bytes}
+WORKS = {"drain": drain, "base": base, "apply": apply, "restore": restore, "giant": giant, "start": start, "bytes": stored_bytes}
 
 
 def applied_seconds(report):

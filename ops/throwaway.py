@@ -4,6 +4,7 @@ import contextlib
 import glob
 import os
 import pwd
+import shutil
 import socket
 import subprocess
 import sys
@@ -12,7 +13,10 @@ TABLES = ["pgbench_accounts", "pgbench_branches", "pgbench_history", "pgbench_te
 
 
 def run(*command, **options):
-    return subprocess.run(command, check=True, text=True, capture_output=True, **options).stdout.strip()
+    done = subprocess.run(command, text=True, capture_output=True, **options)
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(command)} failed ({done.returncode}):\n{done.stdout}{done.stderr}")
+    return done.stdout.strip()
 
 
 def tools():
@@ -21,6 +25,12 @@ def tools():
     if not folders:
         sys.exit("no PostgreSQL server here; run ops/setup")
     return os.path.dirname(max(folders, key=lambda path: int(path.split("/")[4])))
+
+
+def free_port():
+    with contextlib.closing(socket.socket()) as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
 
 
 class Server:
@@ -38,11 +48,22 @@ class Server:
             for path in (self.data, self.sockets):
                 os.chown(path, owner.pw_uid, owner.pw_gid)
             self.prefix = ["runuser", "-u", "postgres", "--"]
-        with contextlib.closing(socket.socket()) as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         run(*self.prefix, f"{self.bin}/initdb", "-D", self.data, "-U", "postgres", "-A", "trust", cwd="/")
         self.start()
+
+    @classmethod
+    def copy_of(cls, server, folder):
+        """A server whose data folder is empty yet: somebody will put a copy of another one's there."""
+        copy = cls.__new__(cls)
+        copy.bin, copy.prefix, copy.settings = server.bin, server.prefix, server.settings
+        copy.data, copy.sockets = os.path.join(folder, "data"), os.path.join(folder, "sockets")
+        for path in (copy.data, copy.sockets):
+            os.makedirs(path, mode=0o700)
+            if server.prefix:
+                shutil.chown(path, "postgres", "postgres")
+        copy.port = free_port()
+        return copy
 
     def start(self):
         fixed = [f"-p {self.port}", f"-k {self.sockets}", "-c listen_addresses=", "-c wal_level=logical"]

@@ -107,7 +107,7 @@ impl State {
                 scanned.completions.push(Completion { position: commit.position, transaction: None, marks });
             }
             Item::Session(json) => {
-                self.started = started(&json);
+                self.started = started(&json)?;
                 scanned.began.get_or_insert(self.started);
             }
             // Where a lost slot's successor began, nothing before was captured.
@@ -146,9 +146,11 @@ fn mark(wire: &[u8]) -> Option<String> {
     }
 }
 
-/// Where a session's stream began, by its record.
-fn started(json: &[u8]) -> Position {
-    let parsed: Option<serde_json::Value> = serde_json::from_slice(json).ok();
-    let start = parsed.as_ref().and_then(|session| session.get("start")?.as_str()?.parse::<Lsn>().ok());
-    start.map_or(Position::ZERO, Lsn::position)
+/// Where a session's stream began, by its record. One that cannot be read is an error: with a guess in its place a gap
+/// could seem to end before it does (L3).
+fn started(json: &[u8]) -> Result<Position, WireError> {
+    let foreign = WireError::Foreign { what: "the record of a session" };
+    let session: serde_json::Value = serde_json::from_slice(json).map_err(|_| foreign)?;
+    let start = session.get("start").and_then(|start| start.as_str()?.parse::<Lsn>().ok());
+    start.map(Lsn::position).ok_or(foreign)
 }

@@ -1,28 +1,30 @@
 //! One body for every store: what the contract on `Store` promises, each promise a test of each store.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::disallowed_methods, reason = "a test's own tasks")]
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::join_all;
-use holdfast::clock::SystemClock;
+use holdfast::clock::{Clock, SystemClock};
 use holdfast::crypto::Sealed;
 use holdfast::entropy::{OsEntropy, SeededEntropy};
 use holdfast::model::ObjectKey;
 use holdfast::model::limits::LIST_PAGE_KEYS_MAX;
-use holdfast::store::{FolderStore, MemoryStore, Part, Put, PutNew, RetryRule, Retrying, Store};
+use holdfast::store::mirror::{Deposed, Duty, MirrorPlace, MirrorRule};
+use holdfast::store::{FolderStore, MemoryStore, Mirror, Mirrored, Part, Put, PutNew, RetryRule, Retrying, Store};
 use holdfast::store::{OBJECT_BYTES_MAX, StoreErrorKind, Verdict, probe_refuses_overwrite, put_own};
 use tempfile::TempDir;
 
 /// A new store, and what must live as long as it does.
 struct Fixture {
     store: Arc<dyn Store>,
-    _folder: Option<TempDir>,
+    _folders: Vec<TempDir>,
 }
 
 async fn memory() -> Fixture {
-    Fixture { store: Arc::new(MemoryStore::new()), _folder: None }
+    Fixture { store: Arc::new(MemoryStore::new()), _folders: Vec::new() }
 }
 
 async fn folder() -> Fixture {
@@ -30,7 +32,7 @@ async fn folder() -> Fixture {
     let path = folder.path().join("store");
     FolderStore::create(&path).await.unwrap();
     let store = FolderStore::open(&path, Arc::new(SystemClock::new())).await.unwrap();
-    Fixture { store: Arc::new(store), _folder: Some(folder) }
+    Fixture { store: Arc::new(store), _folders: vec![folder] }
 }
 
 fn retrying(inner: Fixture) -> Fixture {
@@ -51,6 +53,37 @@ async fn retrying_folder() -> Fixture {
     retrying(folder().await)
 }
 
+/// One store that decides, a required mirror and one that catches up; what both must hold is asked of the whole.
+fn mirrored([first, second, third]: [Fixture; 3]) -> Fixture {
+    let (clock, deposed): (Arc<dyn Clock>, _) = (Arc::new(SystemClock::new()), Deposed::default());
+    let rule = MirrorRule {
+        answer_within: Duration::from_secs(10),
+        first_wait: Duration::from_millis(5),
+        wait_max: Duration::from_millis(50),
+        whole_every: Duration::from_secs(3600),
+    };
+    let follow = |(name, duty, mirror): (&str, Duty, &Fixture)| {
+        let store = Arc::clone(&mirror.store);
+        let place = MirrorPlace { name: name.to_owned(), duty, store, boundaries: None };
+        let mirror = Arc::new(Mirror::new(place, rule, &deposed, &clock));
+        let (follows, decides) = (Arc::clone(&mirror), Arc::clone(&first.store));
+        tokio::spawn(async move { follows.follow(&*decides).await });
+        mirror
+    };
+    let mirrors = [("second", Duty::Required, &second), ("third", Duty::BestEffort, &third)].map(follow);
+    let store = Mirrored::new(Arc::clone(&first.store), mirrors.into(), deposed);
+    let folders = [first, second, third].into_iter().flat_map(|fixture| fixture._folders).collect();
+    Fixture { store: Arc::new(store), _folders: folders }
+}
+
+async fn mirrored_memory() -> Fixture {
+    mirrored([memory().await, memory().await, memory().await])
+}
+
+async fn mirrored_folder() -> Fixture {
+    mirrored([folder().await, folder().await, folder().await])
+}
+
 /// Every promise for every store.
 macro_rules! every_store_keeps {
     ($($promise:ident)*) => {
@@ -58,6 +91,8 @@ macro_rules! every_store_keeps {
         every_store_keeps!(@ folder $($promise)*);
         every_store_keeps!(@ retrying_memory $($promise)*);
         every_store_keeps!(@ retrying_folder $($promise)*);
+        every_store_keeps!(@ mirrored_memory $($promise)*);
+        every_store_keeps!(@ mirrored_folder $($promise)*);
     };
     (@ $store:ident $($promise:ident)*) => {
         mod $store {

@@ -89,6 +89,8 @@ pub enum Refusal {
     Foreign,
     /// The store answered against its contract.
     ContractBroken,
+    /// Another store was made the first one: this one decides nothing any more.
+    Deposed,
 }
 
 impl fmt::Display for Refusal {
@@ -104,6 +106,7 @@ impl fmt::Display for Refusal {
             Self::Unfit => "it cannot create without overwriting (hard links); use another file system",
             Self::Foreign => "something that is not Holdfast's stands in its place; move it away",
             Self::ContractBroken => "the store's answer breaks its contract; do not rely on this store",
+            Self::Deposed => "another store was made the first one; name it first in the configuration",
         })
     }
 }

@@ -6,6 +6,7 @@
 //!   boundary/<source>/<slot>.bnd            from that slot on everything must be there
 //!   base/<source>/<base>/<number>.part      one object of a base
 //!   base/<source>/<base>/manifest           what makes these objects a base
+//!   first/<number>.fst                      which store decides from now on; see `order`
 //!   probe/<32 hex>                          `check` makes and removes these
 //! ```
 //!
@@ -60,6 +61,11 @@ pub enum Named {
         /// Which base.
         base: BaseId,
     },
+    /// Which of several stores decides.
+    First {
+        /// Counts the changes; the highest holds.
+        number: u64,
+    },
     /// Left by a probe that could not delete.
     Probe([u8; 16]),
 }
@@ -89,9 +95,14 @@ pub fn manifest(source: &SourceName, base: BaseId) -> ObjectKey {
     key(format_args!("base/{source}/{base}/manifest"))
 }
 
+/// The name of a claim about which store decides.
+pub fn first(number: u64) -> ObjectKey {
+    key(format_args!("{FIRSTS_PREFIX}{number:016x}.fst"))
+}
+
 /// The name of a probe's object.
 pub fn probe(id: [u8; 16]) -> ObjectKey {
-    key(format_args!("probe/{}", hex::encode(id)))
+    key(format_args!("{PROBES_PREFIX}{}", hex::encode(id)))
 }
 
 /// What all segments of a source start with.
@@ -122,6 +133,17 @@ pub fn base_prefix(source: &SourceName, base: BaseId) -> String {
 /// What the objects of every log start with.
 pub const LOGS_PREFIX: &str = "log/";
 
+/// What the claims about which store decides start with.
+pub const FIRSTS_PREFIX: &str = "first/";
+
+/// What a probe's objects start with: they are nobody's.
+pub const PROBES_PREFIX: &str = "probe/";
+
+/// What all that a mirror holds starts with, in the order in which it is copied, so that a mirror is at every instant what
+/// the first store may have been: a boundary before the log that begins there, a checkpoint behind what it lists, and a
+/// manifest (whose name sorts last) behind the parts of its base.
+pub const MIRRORED: [&str; 5] = [FIRSTS_PREFIX, "boundary/", LOGS_PREFIX, "checkpoint/", "base/"];
+
 /// Sorts after every segment of the source and before every other log that follows: where a search for sources goes on.
 pub fn after_segments(source: &SourceName) -> ObjectKey {
     key(format_args!("{LOGS_PREFIX}{source}/z"))
@@ -145,6 +167,10 @@ pub fn parse(name: &ObjectKey) -> Option<Named> {
     if kind == "probe" {
         let named = Named::Probe(*parse_id(parts.next()?)?.as_bytes());
         return parts.next().is_none().then_some(named);
+    }
+    if kind == "first" {
+        let number = parse_number(parts.next()?.strip_suffix(".fst")?, 16)?;
+        return parts.next().is_none().then_some(Named::First { number });
     }
     let source = SourceName::from_str(parts.next()?).ok()?;
     let leaf = parts.next()?;
@@ -201,6 +227,7 @@ mod tests {
             Named::Boundary { source, slot } => boundary(source, *slot),
             Named::BasePart { source, base, number } => base_part(source, *base, *number),
             Named::Manifest { source, base } => manifest(source, *base),
+            Named::First { number } => first(*number),
             Named::Probe(id) => probe(*id),
         }
     }
@@ -210,7 +237,7 @@ mod tests {
     }
 
     fn named() -> impl Strategy<Value = Named> {
-        (0..6, source(), 1..=u64::MAX, any::<[u8; 16]>(), any::<u32>()).prop_map(|(kind, source, slot, id, number)| {
+        (0..7, source(), 1..=u64::MAX, any::<[u8; 16]>(), any::<u32>()).prop_map(|(kind, source, slot, id, number)| {
             let (slot, base) = (Slot::new(slot), BaseId::from_bytes(id));
             match kind {
                 0 => Named::Segment { source, slot },
@@ -218,6 +245,7 @@ mod tests {
                 2 => Named::Boundary { source, slot },
                 3 => Named::BasePart { source, base, number },
                 4 => Named::Manifest { source, base },
+                5 => Named::First { number: slot.get() },
                 _ => Named::Probe(id),
             }
         })
@@ -230,12 +258,18 @@ mod tests {
         }
 
         #[test]
+        fn a_mirror_copies_all_but_probes(named in named()) {
+            let copied = MIRRORED.iter().any(|prefix| make(&named).as_str().starts_with(prefix));
+            prop_assert_eq!(copied, !matches!(named, Named::Probe(_)));
+        }
+
+        #[test]
         fn the_order_of_names_is_the_order_of_slots(source in source(), a: u64, b: u64) {
             prop_assert_eq!(segment(&source, Slot::new(a)).cmp(&segment(&source, Slot::new(b))), a.cmp(&b));
         }
 
         #[test]
-        fn any_name_that_parses_is_the_one_name_of_its_object(text in "(log|base|probe|boundary|checkpoint)/[a-c0-1]{1,3}(/[0-9a-gA]{1,32}(.seg|.ckp|.bnd)?)?(/[0-9a-f]{8}.part|/manifest)?") {
+        fn any_name_that_parses_is_the_one_name_of_its_object(text in "(log|base|probe|boundary|checkpoint|first)/[a-c0-1]{1,3}(/[0-9a-gA]{1,32}(.seg|.ckp|.bnd|.fst)?)?(/[0-9a-f]{8}.part|/manifest)?") {
             if let Ok(key) = text.parse::<ObjectKey>() && let Some(named) = parse(&key) {
                 prop_assert_eq!(make(&named), key);
             }

@@ -1,0 +1,476 @@
+//! A mirror that is away, slow, foreign or required: what it gets, in which order, and who waits for it.
+
+use super::*;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use bytes::Bytes;
+
+use crate::clock::SystemClock;
+use crate::codec::segment::{Flags, Header, ObjectKind, Suite};
+use crate::model::{BaseId, Epoch, Position, Timestamp};
+use crate::store::memory::MemoryStore;
+use crate::store::order::{self, Claim};
+
+const UP: u8 = 0;
+const DOWN: u8 = 1;
+const HANGS: u8 = 2;
+
+/// A memory store that can be taken away, and remembers the order of what it took.
+#[derive(Default)]
+struct Far {
+    inner: MemoryStore,
+    mode: AtomicU8,
+    taken: Mutex<Vec<ObjectKey>>,
+}
+
+impl Far {
+    fn set(&self, mode: u8) {
+        self.mode.store(mode, Ordering::SeqCst);
+    }
+
+    fn taken(&self) -> Vec<String> {
+        self.taken.lock().unwrap().iter().map(ToString::to_string).collect()
+    }
+
+    async fn meet(&self, op: Op, what: &str) -> Result<(), StoreError> {
+        match self.mode.load(Ordering::SeqCst) {
+            UP => Ok(()),
+            DOWN => Err(StoreError::new(op, what, StoreErrorKind::Unavailable)),
+            _hangs => std::future::pending().await,
+        }
+    }
+}
+
+#[async_trait::async_trait]
+impl Store for Far {
+    async fn put_new(&self, key: &ObjectKey, body: Sealed) -> Result<PutNew, StoreError> {
+        self.meet(Op::Put, key.as_str()).await?;
+        let put = self.inner.put_new(key, body).await?;
+        if put == PutNew::Created {
+            self.taken.lock().unwrap().push(key.clone());
+        }
+        Ok(put)
+    }
+
+    async fn get(&self, key: &ObjectKey, part: Part) -> Result<Sealed, StoreError> {
+        self.meet(Op::Get, key.as_str()).await?;
+        self.inner.get(key, part).await
+    }
+
+    async fn list(&self, prefix: &str, after: Option<&ObjectKey>) -> Result<Vec<ObjectKey>, StoreError> {
+        self.meet(Op::List, prefix).await?;
+        self.inner.list(prefix, after).await
+    }
+
+    async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
+        self.meet(Op::Delete, key.as_str()).await?;
+        self.inner.delete(key).await
+    }
+
+    async fn size(&self, key: &ObjectKey) -> Result<u64, StoreError> {
+        self.meet(Op::Size, key.as_str()).await?;
+        self.inner.size(key).await
+    }
+}
+
+/// Takes a boundary's word for it.
+struct Believes;
+
+#[async_trait::async_trait]
+impl Boundaries for Believes {
+    async fn proved(&self, store: &dyn Store, source: &SourceName) -> Option<Slot> {
+        pass::newest_boundary(store, source).await.ok()
+    }
+}
+
+const RULE: MirrorRule = MirrorRule {
+    answer_within: Duration::from_millis(60),
+    first_wait: Duration::from_millis(2),
+    wait_max: Duration::from_millis(10),
+    whole_every: Duration::from_hours(1),
+};
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A first store and one mirror, followed.
+struct World {
+    first: Arc<Far>,
+    far: Arc<Far>,
+    store: Mirrored,
+    follower: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.follower.abort();
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test's own task")]
+fn world_of(first: &Arc<Far>, far: &Arc<Far>, duty: Duty, rule: MirrorRule) -> World {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let (deposed, boundaries): (_, Option<Arc<dyn Boundaries>>) = (Deposed::default(), Some(Arc::new(Believes)));
+    let store: Arc<dyn Store> = Arc::<Far>::clone(far);
+    let place = MirrorPlace { name: "second".to_owned(), duty, store, boundaries };
+    let mirror = Arc::new(Mirror::new(place, rule, &deposed, &clock));
+    let (follows, decides) = (Arc::clone(&mirror), Arc::<Far>::clone(first));
+    let follower = tokio::spawn(async move { follows.follow(&*decides).await });
+    let (first, far) = (Arc::clone(first), Arc::clone(far));
+    let store = Mirrored::new(Arc::<Far>::clone(&first), vec![mirror], deposed);
+    World { first, far, store, follower }
+}
+
+fn world(duty: Duty) -> World {
+    world_of(&Arc::default(), &Arc::default(), duty, RULE)
+}
+
+impl World {
+    fn mirror(&self) -> &Arc<Mirror> {
+        &self.store.mirrors()[0]
+    }
+
+    async fn catches_up(&self) {
+        assert!(self.mirror().in_step(PATIENCE).await, "{:?}", self.mirror().sight());
+    }
+
+    async fn until(&self, what: &str, so: impl Fn(&MirrorSight) -> bool) {
+        assert!(
+            self.mirror().wait_for(PATIENCE, |state| so(&state.sight("", Duty::BestEffort))).await,
+            "{what}: {:?}",
+            self.mirror().sight()
+        );
+    }
+
+    async fn put(&self, key: &ObjectKey, body: &Sealed) -> Result<Put, StoreErrorKind> {
+        put_own(&self.store, key, body).await.map_err(|error| error.kind)
+    }
+}
+
+fn main() -> SourceName {
+    "main".parse().unwrap()
+}
+
+fn segment(slot: u64) -> ObjectKey {
+    layout::segment(&main(), Slot::new(slot))
+}
+
+/// An object of a log as far as its header tells.
+fn body(slot: u64, epoch: u64, salt: u8) -> Sealed {
+    object(ObjectKind::Data, slot, epoch, salt)
+}
+
+fn object(kind: ObjectKind, slot: u64, epoch: u64, salt: u8) -> Sealed {
+    let header = Header {
+        kind,
+        suite: Suite::ChaCha20Poly1305,
+        flags: Flags::from_nothing(),
+        stream: [1; 16],
+        epoch: Epoch::new(epoch),
+        slot: Slot::new(slot),
+        from: Position::ZERO,
+        to: Position::ZERO,
+        from_time: Timestamp::MIN,
+        to_time: Timestamp::MIN,
+        needs_from: Slot::new(slot),
+        sealed_at: Timestamp::from_micros(i64::try_from(slot).unwrap()),
+        previous: [0; 32],
+        salt: [salt; 32],
+        commitment: [0; 32],
+        wraps: Vec::new(),
+    };
+    Sealed::stored(Bytes::from(header.encode()))
+}
+
+async fn all(store: &MemoryStore) -> Vec<String> {
+    let mut keys = crate::store::Keys::new(store, "", None);
+    let mut names = Vec::new();
+    while let Some(key) = keys.next().await.unwrap() {
+        names.push(key.to_string());
+    }
+    names
+}
+
+#[tokio::test]
+async fn l1_a_required_mirror_that_is_down_holds_up_the_acknowledgement_and_nothing_is_lost() {
+    let world = world(Duty::Required);
+    assert_eq!(world.put(&segment(1), &body(1, 1, 1)).await, Ok(Put::Ours));
+    assert_eq!(world.far.taken(), [segment(1).to_string()], "before the answer");
+    world.far.set(DOWN);
+    assert_eq!(world.put(&segment(2), &body(2, 1, 2)).await, Err(StoreErrorKind::Unanswered), "it may be in one store");
+    assert!(world.mirror().sight().holds_up);
+    // From then on nothing new begins: an outage of a day leaves no trail of fences.
+    for _ in 0..3 {
+        assert_eq!(world.put(&segment(3), &body(3, 2, 3)).await, Err(StoreErrorKind::Unavailable));
+    }
+    assert_eq!(all(&world.first.inner).await.len(), 2, "segments 1 and 2");
+    world.far.set(UP);
+    assert_eq!(world.put(&segment(2), &body(2, 1, 2)).await, Ok(Put::Ours), "our own, now in both");
+    assert_eq!(world.put(&segment(3), &body(3, 2, 3)).await, Ok(Put::Ours));
+    assert_eq!(all(&world.far.inner).await, all(&world.first.inner).await);
+    assert!(!world.mirror().sight().holds_up);
+}
+
+#[tokio::test]
+async fn l1_an_object_whose_put_a_required_mirror_broke_counts_only_once_the_mirror_has_it() {
+    let world = world(Duty::Required);
+    world.catches_up().await;
+    world.first.inner.put_new(&segment(1), body(1, 1, 1)).await.unwrap();
+    assert_eq!(world.put(&segment(1), &body(1, 1, 1)).await, Ok(Put::Ours), "it stood in the first store already");
+    assert_eq!(all(&world.far.inner).await, [segment(1).to_string()]);
+}
+
+#[tokio::test]
+async fn l8_l9_a_mirror_that_is_away_for_long_holds_nothing_up_and_catches_up_in_order() {
+    for away in [DOWN, HANGS] {
+        let world = world(Duty::BestEffort);
+        world.catches_up().await;
+        world.far.set(away);
+        let many = u64::try_from(sight::NOTES_MAX).unwrap() + 300;
+        let begun = world.mirror().clock.tick();
+        for slot in 1..=many {
+            assert_eq!(world.put(&segment(slot), &body(slot, 1, 1)).await, Ok(Put::Ours));
+        }
+        assert!(world.mirror().clock.tick().since(begun) < Duration::from_secs(10), "it waited for the mirror");
+        let sight = world.mirror().sight();
+        assert!(sight.behind_objects >= many && sight.behind_since.is_some(), "{sight:?}");
+        assert!(sight.behind_bytes >= many * 100, "{sight:?}");
+        if away == HANGS {
+            // What hangs is let go of by whoever wraps the store; here the follower alone would wait for ever.
+            continue;
+        }
+        world.far.set(UP);
+        world.catches_up().await;
+        let sight = world.mirror().sight();
+        assert_eq!((sight.behind_objects, sight.behind_bytes, sight.behind_since), (0, 0, None), "{sight:?}");
+        let expected: Vec<_> = (1..=many).map(|slot| segment(slot).to_string()).collect();
+        assert_eq!(world.far.taken(), expected, "in order, each once");
+    }
+}
+
+#[tokio::test]
+async fn after_a_restart_a_mirror_catches_up_from_its_last_checkpoint() {
+    let (first, far): (Arc<Far>, Arc<Far>) = Default::default();
+    for slot in 1..=600 {
+        first.inner.put_new(&segment(slot), body(slot, 1, 1)).await.unwrap();
+        if slot <= 520 {
+            far.inner.put_new(&segment(slot), body(slot, 1, 1)).await.unwrap();
+        }
+    }
+    let checkpoint = layout::checkpoint(&main(), Slot::new(512));
+    for store in [&first.inner, &far.inner] {
+        store.put_new(&checkpoint, object(ObjectKind::Checkpoint, 512, 1, 1)).await.unwrap();
+    }
+    // Lost in the mirror's old part: the tail's comparison does not see it, that of everything does.
+    far.inner.tamper(&segment(3), None);
+    let world = world_of(&first, &far, Duty::BestEffort, RULE);
+    world.catches_up().await;
+    let expected: Vec<_> = (521..=600).map(|slot| segment(slot).to_string()).collect();
+    assert_eq!(far.taken(), expected);
+    drop(world);
+    let world = world_of(&first, &far, Duty::BestEffort, MirrorRule { whole_every: Duration::ZERO, ..RULE });
+    world.catches_up().await;
+    world.until("the lost one comes back", |sight| sight.copied > 4).await;
+    assert_eq!(all(&far.inner).await, all(&first.inner).await);
+}
+
+#[tokio::test]
+async fn a_mirror_never_shows_a_base_before_its_parts() {
+    let world = world(Duty::BestEffort);
+    world.catches_up().await;
+    let base = BaseId::from_bytes([7; 16]);
+    world.far.set(DOWN);
+    let part = |number| layout::base_part(&main(), base, number);
+    for number in [2, 0, 1] {
+        world.put(&part(number), &body(u64::from(number) + 1, 1, 1)).await.unwrap();
+    }
+    world.put(&layout::manifest(&main(), base), &body(9, 1, 1)).await.unwrap();
+    // A note alone, without its parts' notes, brings the parts along.
+    world.mirror().change(|state| {
+        while let Some(note) = state.next_note().filter(|note| note.key != layout::manifest(&main(), base)) {
+            state.done(&note)
+        }
+    });
+    world.far.set(UP);
+    world.catches_up().await;
+    let expected = [part(0), part(1), part(2), layout::manifest(&main(), base)].map(|key| key.to_string());
+    assert_eq!(world.far.taken(), expected);
+}
+
+#[tokio::test]
+async fn l4_a_foreign_object_in_a_mirrors_slot_is_named_and_never_overwritten() {
+    let world = world(Duty::BestEffort);
+    let foreign = Sealed::stored(Bytes::from_static(b"not ours"));
+    world.far.inner.put_new(&segment(2), foreign.clone()).await.unwrap();
+    for slot in 1..=4 {
+        world.put(&segment(slot), &body(slot, 1, 1)).await.unwrap();
+    }
+    world.until("the damage is named", |sight| sight.damaged == [segment(2)]).await;
+    world.until("the others arrive", |sight| sight.behind_objects == 0).await;
+    assert_eq!(world.far.inner.get(&segment(2), Part::Whole).await.unwrap(), foreign);
+    assert!(world.far.inner.size(&segment(4)).await.is_ok());
+    // A person takes it away; what belongs there comes by itself.
+    world.far.inner.tamper(&segment(2), None);
+    world.catches_up().await;
+    assert_eq!(world.far.inner.get(&segment(2), Part::Whole).await.unwrap(), body(2, 1, 1));
+}
+
+#[tokio::test]
+async fn l4_a_foreign_object_in_a_required_mirror_is_not_acknowledged() {
+    let world = world(Duty::Required);
+    world.far.inner.put_new(&layout::checkpoint(&main(), Slot::new(1)), body(1, 1, 9)).await.unwrap();
+    world.put(&segment(1), &body(1, 1, 1)).await.unwrap();
+    let checkpoint = layout::checkpoint(&main(), Slot::new(1));
+    assert_eq!(world.put(&checkpoint, &body(1, 1, 1)).await, Err(StoreErrorKind::Unanswered));
+    assert_eq!(world.put(&segment(2), &body(2, 1, 1)).await, Err(StoreErrorKind::Unavailable), "it waits for a person");
+    world.far.inner.tamper(&checkpoint, None);
+    world.catches_up().await;
+    assert_eq!(world.put(&segment(2), &body(2, 1, 1)).await, Ok(Put::Ours));
+}
+
+#[tokio::test]
+async fn l5_a_store_that_holds_another_history_is_left_as_it_is() {
+    #[rustfmt::skip]
+    let cases = [
+        // salt in the mirror   claim in the first store        claim arrives   why
+        (7,                     None,                           false,          "an older epoch's objects above the fork"),
+        (7,                     Some("first"),                  true,           "an old first store must agree before it serves again"),
+    ];
+    for (salt, claim, arrives, why) in cases {
+        let (first, far): (Arc<Far>, Arc<Far>) = Default::default();
+        for slot in 1..=9 {
+            first.inner.put_new(&segment(slot), body(slot, if slot < 5 { 1 } else { 2 }, 1)).await.unwrap();
+            let theirs = if slot < 5 { body(slot, 1, 1) } else { body(slot, 1, salt) };
+            if slot < 8 {
+                far.inner.put_new(&segment(slot), theirs).await.unwrap();
+            }
+        }
+        if let Some(name) = claim {
+            order::write(&first.inner, &Claim { number: 1, name: name.to_owned() }).await.unwrap();
+        }
+        let world = world_of(&first, &far, Duty::BestEffort, RULE);
+        world.until("it is refused", |sight| sight.phase == Phase::Refused).await;
+        world.put(&segment(10), &body(10, 2, 1)).await.expect(why);
+        tokio::task::yield_now().await;
+        assert!(world.far.inner.size(&segment(8)).await.is_err(), "{why}");
+        assert_eq!(order::newest(&world.far.inner).await.unwrap().is_some(), arrives, "{why}");
+    }
+}
+
+#[tokio::test]
+async fn l5_somebody_elses_store_gets_nothing_not_even_our_order_of_stores() {
+    let (first, far): (Arc<Far>, Arc<Far>) = Default::default();
+    first.inner.put_new(&segment(1), body(1, 1, 1)).await.unwrap();
+    order::write(&first.inner, &Claim { number: 1, name: "first".to_owned() }).await.unwrap();
+    far.inner.put_new(&layout::segment(&"other".parse().unwrap(), Slot::FIRST), body(1, 1, 3)).await.unwrap();
+    let world = world_of(&first, &far, Duty::BestEffort, RULE);
+    world.until("it is refused", |sight| sight.phase == Phase::Refused).await;
+    assert_eq!(world.far.taken(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn l5_two_daemons_one_on_each_side_never_both_go_on() {
+    #[rustfmt::skip]
+    let cases = [
+        // what the other side did to the mirror     why
+        (true,                                       "it promoted the mirror: its claim is there"),
+        (false,                                      "it writes there already: an object of a later epoch in our slot"),
+    ];
+    for (claims, why) in cases {
+        let world = world(Duty::BestEffort);
+        world.put(&segment(1), &body(1, 1, 1)).await.unwrap();
+        world.catches_up().await;
+        world.far.set(DOWN);
+        world.put(&segment(2), &body(2, 1, 1)).await.expect("out of sight of each other both may go on");
+        world.until("it is away", |sight| sight.phase == Phase::Away).await;
+        if claims {
+            order::write(&world.far.inner, &Claim { number: 1, name: "second".to_owned() }).await.unwrap();
+        } else {
+            world.far.inner.put_new(&segment(2), body(2, 2, 5)).await.unwrap();
+        }
+        world.far.set(UP);
+        world.until("it is noticed", |sight| sight.phase == Phase::Refused).await;
+        let refused = world.put(&segment(3), &body(3, 1, 1)).await;
+        assert_eq!(refused, Err(StoreErrorKind::Refused(Refusal::Deposed)), "{why}");
+        assert!(world.first.inner.size(&segment(3)).await.is_err(), "{why}");
+    }
+}
+
+#[tokio::test]
+async fn l5_a_promotion_is_noticed_even_where_nothing_happens() {
+    let world = world(Duty::BestEffort);
+    world.put(&segment(1), &body(1, 1, 1)).await.unwrap();
+    world.catches_up().await;
+    order::write(&world.far.inner, &Claim { number: 1, name: "second".to_owned() }).await.unwrap();
+    world.until("it is noticed", |sight| sight.phase == Phase::Refused).await;
+}
+
+#[tokio::test]
+async fn l10_a_mirror_forgets_what_was_expired_and_keeps_what_the_first_store_lost() {
+    let (first, far): (Arc<Far>, Arc<Far>) = Default::default();
+    for slot in 1..=20 {
+        far.inner.put_new(&segment(slot), body(slot, 1, 1)).await.unwrap();
+        // Expired up to 9; 15 is lost.
+        if slot >= 10 && slot != 15 {
+            first.inner.put_new(&segment(slot), body(slot, 1, 1)).await.unwrap();
+        }
+    }
+    let boundary = layout::boundary(&main(), Slot::new(10));
+    first.inner.put_new(&boundary, object(ObjectKind::Boundary, 10, 1, 1)).await.unwrap();
+    let world = world_of(&first, &far, Duty::BestEffort, MirrorRule { whole_every: Duration::ZERO, ..RULE });
+    world.until("the loss is noticed", |sight| sight.first_lacks == 1).await;
+    let mut expected: Vec<_> = (10..=20).map(|slot| segment(slot).to_string()).collect();
+    expected.insert(0, boundary.to_string());
+    assert_eq!(all(&far.inner).await, expected);
+}
+
+#[tokio::test]
+async fn l10_deletions_reach_a_mirror_that_is_there_and_never_before_its_boundary() {
+    let world = world(Duty::BestEffort);
+    for slot in 1..=3 {
+        world.put(&segment(slot), &body(slot, 1, 1)).await.unwrap();
+    }
+    world.catches_up().await;
+    world.store.delete(&segment(1)).await.unwrap();
+    assert!(world.far.inner.size(&segment(1)).await.is_ok(), "no boundary says that it was expired");
+    world.put(&layout::boundary(&main(), Slot::new(3)), &object(ObjectKind::Boundary, 3, 1, 1)).await.unwrap();
+    world.catches_up().await;
+    world.store.delete(&segment(2)).await.unwrap();
+    assert!(world.far.inner.size(&segment(2)).await.is_err());
+    assert!(world.far.inner.size(&segment(3)).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_put_that_nobody_waits_for_any_more_still_reaches_the_mirror() {
+    let world = world(Duty::BestEffort);
+    world.catches_up().await;
+    // It lands in the first store although its caller was told nothing.
+    world.first.inner.put_new(&segment(1), body(1, 1, 1)).await.unwrap();
+    world.first.set(HANGS);
+    let (key, sealed) = (segment(1), body(1, 1, 1));
+    assert!(futures::poll!(world.store.put_new(&key, sealed)).is_pending());
+    world.first.set(UP);
+    world.until("it arrives", |sight| sight.copied == 1).await;
+}
+
+/// Hangs, and counts who hangs.
+#[derive(Default)]
+struct Stuck(AtomicU8);
+
+#[async_trait::async_trait]
+impl Opener for Stuck {
+    async fn open(&self) -> Result<Arc<dyn Store>, StoreError> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        std::future::pending().await
+    }
+}
+
+#[tokio::test]
+async fn l9_a_mirror_that_hangs_takes_a_few_threads_and_no_more() {
+    let stuck = Arc::new(Stuck::default());
+    let distant = Distant::new(Arc::<Stuck>::clone(&stuck));
+    let clock = SystemClock::new();
+    for _ in 0..30 {
+        let asked = clock::timeout(&clock, Duration::from_millis(3), distant.list("", None)).await;
+        assert!(asked.is_err(), "it hangs");
+    }
+    assert_eq!(stuck.0.load(Ordering::SeqCst), 8, "calls that nobody waits for keep their places");
+}

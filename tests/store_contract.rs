@@ -20,11 +20,11 @@ use tempfile::TempDir;
 /// A new store, and what must live as long as it does.
 struct Fixture {
     store: Arc<dyn Store>,
-    _folders: Vec<TempDir>,
+    folders: Vec<TempDir>,
 }
 
 async fn memory() -> Fixture {
-    Fixture { store: Arc::new(MemoryStore::new()), _folders: Vec::new() }
+    Fixture { store: Arc::new(MemoryStore::new()), folders: Vec::new() }
 }
 
 async fn folder() -> Fixture {
@@ -32,7 +32,7 @@ async fn folder() -> Fixture {
     let path = folder.path().join("store");
     FolderStore::create(&path).await.unwrap();
     let store = FolderStore::open(&path, Arc::new(SystemClock::new())).await.unwrap();
-    Fixture { store: Arc::new(store), _folders: vec![folder] }
+    Fixture { store: Arc::new(store), folders: vec![folder] }
 }
 
 fn retrying(inner: Fixture) -> Fixture {
@@ -60,7 +60,7 @@ fn mirrored([first, second, third]: [Fixture; 3]) -> Fixture {
         answer_within: Duration::from_secs(10),
         first_wait: Duration::from_millis(5),
         wait_max: Duration::from_millis(50),
-        whole_every: Duration::from_secs(3600),
+        whole_every: Duration::from_hours(1),
     };
     let follow = |(name, duty, mirror): (&str, Duty, &Fixture)| {
         let store = Arc::clone(&mirror.store);
@@ -72,8 +72,8 @@ fn mirrored([first, second, third]: [Fixture; 3]) -> Fixture {
     };
     let mirrors = [("second", Duty::Required, &second), ("third", Duty::BestEffort, &third)].map(follow);
     let store = Mirrored::new(Arc::clone(&first.store), mirrors.into(), deposed);
-    let folders = [first, second, third].into_iter().flat_map(|fixture| fixture._folders).collect();
-    Fixture { store: Arc::new(store), _folders: folders }
+    let folders = [first, second, third].into_iter().flat_map(|fixture| fixture.folders).collect();
+    Fixture { store: Arc::new(store), folders }
 }
 
 async fn mirrored_memory() -> Fixture {

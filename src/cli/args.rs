@@ -12,6 +12,10 @@ use crate::model::{SourceName, Timestamp};
 use crate::restore::target::{Target, mark, time};
 use crate::step::{Death, DeathError};
 
+mod stores;
+
+pub use stores::{CatalogVerb, PromoteArgs, StoreChoice, StoreVerb};
+
 /// Keeps one continuous, encrypted history of PostgreSQL, and brings it back as it was at any moment.
 #[derive(Debug, Parser)]
 #[command(name = "holdfast", version, max_term_width = 110, after_help = EXITS, subcommand_value_name = "VERB")]
@@ -69,6 +73,9 @@ pub enum Verb {
     Status,
     /// Put a named point into the history, to restore to it later with --to mark:NAME
     Mark(MarkArgs),
+    /// The stores, and which of them decides
+    #[command(subcommand, subcommand_value_name = "VERB", subcommand_help_heading = "Verbs")]
+    Store(StoreVerb),
     /// The key that opens everything in the store
     #[command(subcommand, subcommand_value_name = "VERB", subcommand_help_heading = "Verbs")]
     Keys(KeysVerb),
@@ -98,6 +105,9 @@ pub struct InitArgs {
 /// `check`
 #[derive(Debug, Arguments)]
 pub struct CheckArgs {
+    /// The store.
+    #[command(flatten)]
+    pub store: StoreChoice,
     /// Do what check proposes for tables without a usable replica identity
     #[arg(long)]
     pub fix: bool,
@@ -138,6 +148,9 @@ pub struct BackupArgs {
 /// `list`
 #[derive(Debug, Arguments)]
 pub struct ListArgs {
+    /// The store.
+    #[command(flatten)]
+    pub store: StoreChoice,
     /// Of this source alone
     #[arg(long, value_name = "NAME")]
     pub source: Option<SourceName>,
@@ -153,6 +166,9 @@ Examples:
 /// `find`
 #[derive(Debug, Arguments)]
 pub struct FindArgs {
+    /// The store.
+    #[command(flatten)]
+    pub store: StoreChoice,
     /// In this source [default: in every source]
     #[arg(long, value_name = "NAME")]
     pub source: Option<SourceName>,
@@ -217,6 +233,9 @@ empty one, and run it again.";
 /// `restore`
 #[derive(Debug, Arguments)]
 pub struct RestoreArgs {
+    /// The store.
+    #[command(flatten)]
+    pub store: StoreChoice,
     /// Where to stop: latest, a time with its zone, lsn:, xid:, before-xid: or mark:
     #[arg(long, value_name = "TARGET")]
     pub to: Target,
@@ -315,6 +334,9 @@ Exit code 4 if anything is damaged; else 7 if anything could not be read; else 0
 /// `verify`
 #[derive(Debug, Arguments)]
 pub struct VerifyArgs {
+    /// The store.
+    #[command(flatten)]
+    pub store: StoreChoice,
     /// Names and chain alone, without reading every byte
     #[arg(long)]
     pub quick: bool,
@@ -344,13 +366,6 @@ pub enum KeysVerb {
     New,
     /// Show the ids of keys, never a key
     List,
-}
-
-/// `catalog`
-#[derive(Clone, Copy, Debug, Subcommand)]
-pub enum CatalogVerb {
-    /// Make the catalog anew from the store
-    Rebuild,
 }
 
 impl Args {

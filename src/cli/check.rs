@@ -8,7 +8,7 @@ use crate::cli::failure::Failure;
 use crate::cli::init;
 use crate::cli::scene::Scene;
 use crate::config::SourceSettings;
-use crate::daemon::{assemble, chain};
+use crate::daemon::{assemble, chain, mirrors};
 use crate::log::{History, LogEnv};
 use crate::model::Lsn;
 use crate::restore::bases;
@@ -37,6 +37,9 @@ pub async fn run(scene: &Scene, args: &CheckArgs) -> Result<Exit, Failure> {
             None
         }
     };
+    if let Some(env) = &env {
+        of_mirrors(scene, env, &mut found).await;
+    }
     for source in scene.config.need_sources()? {
         if args.fix {
             init::prepare(scene, source).await?;
@@ -75,6 +78,26 @@ async fn probe(env: &LogEnv) -> Finding {
                 finding(name, Verdict::Failure, "the store lets an object be put twice", remedy)
             }
         },
+    }
+}
+
+/// Whether each mirror is there and keeps the contract, and whether the stores agree on which of them decides.
+async fn of_mirrors(scene: &Scene, env: &LogEnv, found: &mut Vec<Found<'_>>) {
+    let mut push = |finding| found.push(Found { source: None, finding });
+    match mirrors::may_decide(env, &scene.config).await {
+        Ok(_silent) => push(finding("first store", Verdict::Ok, &format!("{} decides", scene.config.store.name), "")),
+        Err(error) => push(finding("first store", Verdict::Failure, &chain(&error), "see the runbook")),
+    }
+    for settings in &scene.config.mirrors {
+        let opened = assemble::open_store(settings, &env.clock).await;
+        let probed = match opened {
+            Ok(store) => probe(&LogEnv { store, ..env.clone() }).await,
+            Err(error) => {
+                let verdict = if settings.required { Verdict::Failure } else { Verdict::Warning };
+                finding("mirror", verdict, &chain(&error), "see to it; the daemon catches up by itself")
+            }
+        };
+        push(Finding { name: "mirror", what: format!("{}: {}", settings.name, probed.what), ..probed });
     }
 }
 

@@ -94,9 +94,12 @@ async fn store_and_key(scene: &Scene, args: &InitArgs, done: &mut Vec<String>) -
         }
         done.push(format!("key file {} made: keep a copy away from this machine and the store", key.display()));
     }
-    if opened.is_ok() {
-        done.push(format!("store {} is there", folder.display()));
-    } else {
+    for settings in scene.config.stores() {
+        let folder = &settings.folder;
+        if FolderStore::open(folder, std::sync::Arc::clone(&scene.clock)).await.is_ok() {
+            done.push(format!("store {} is there", folder.display()));
+            continue;
+        }
         if !args.dry_run {
             FolderStore::create(folder).await?;
         }

@@ -39,6 +39,7 @@ fn opening(error: serve::ServeError) -> Failure {
     match error {
         serve::ServeError::Assemble(error) => error.into(),
         serve::ServeError::Need(error) => error.into(),
+        serve::ServeError::Order(error) => error.into(),
         serve::ServeError::Running { .. } => Failure::of(Exit::Fenced, error),
         serve::ServeError::Io { .. } | serve::ServeError::Http(_) | serve::ServeError::Control(_) => {
             Failure::of(Exit::Failed, error)

@@ -26,15 +26,19 @@ pub struct Scene {
 impl Scene {
     /// Reads the configuration.
     pub fn set(args: &Args) -> Result<Self, Failure> {
+        let config = Config::load(args.config.as_deref())?;
         Ok(Self {
-            config: Config::load(args.config.as_deref())?,
+            config: match args.store() {
+                Some(store) => config.with_store_alone(store)?,
+                None => config,
+            },
             out: Out::new(args),
             clock: Arc::new(SystemClock::new()),
             entropy: Arc::new(OsEntropy),
         })
     }
 
-    /// Opens store and key.
+    /// Opens the key, and the first store or the one that was named.
     pub async fn env(&self) -> Result<LogEnv, Failure> {
         Ok(assemble::log_env(&self.config, &self.clock, &self.entropy).await?)
     }

@@ -53,18 +53,19 @@ fn settings<'t>(book: &mut Book<'t>, document: &'t DeTable<'t>, file: &Path) -> 
     let retention = one("retention", book).map(|section| retention(book, &section))?;
     let objectives = one("objectives", book).map(|section| objectives(book, &section))?;
     let http = one("listen", book).and_then(|section| book.read(&section, "http", address));
-    let store = store(book, document);
+    let mut stores = stores(book, document).into_iter();
     let sources = sources(book, document);
-    let (key, store) = (key?, store?);
+    let (key, store, mirrors) = (key?, stores.next()?, stores.collect::<Vec<_>>());
     let outside = [("key", "file", Some(&key.file)), ("service", "state_dir", service.state_dir.as_ref())];
     for (section, name, path) in outside {
-        if path.is_some_and(|path| path.starts_with(&store.folder)) {
+        let mut folders = std::iter::once(&store).chain(&mirrors).map(|store| &store.folder);
+        if path.is_some_and(|path| folders.any(|folder| path.starts_with(folder))) {
             let why = "lies in the store's folder, which may hold nothing but sealed objects";
             book.complain(book.line_of(document, section, name), &format!("{section}.{name}"), why, "put it elsewhere");
         }
     }
     let file = file.to_owned();
-    Some(Config { file, service, key, store, sources, log, base, schema_image, retention, objectives, http })
+    Some(Config { file, service, key, store, mirrors, sources, log, base, schema_image, retention, objectives, http })
 }
 
 fn service(book: &mut Book<'_>, section: &Section<'_>) -> Service {
@@ -80,24 +81,48 @@ fn key(book: &mut Book<'_>, section: &Section<'_>) -> Option<KeySettings> {
     Some(KeySettings { file: book.path(&file), cipher })
 }
 
-fn store<'t>(book: &mut Book<'t>, document: &'t DeTable<'t>) -> Option<StoreSettings> {
+/// Every store, the first one first; empty only with a complaint.
+fn stores<'t>(book: &mut Book<'t>, document: &'t DeTable<'t>) -> Vec<StoreSettings> {
     let sections = book.sections(document, "store");
     if !document.contains_key("store") {
         book.complain(None, "store", "is missing", "add [[store]] with folder = \"/path\"");
     }
-    for mirror in sections.iter().skip(1) {
-        let why = "is a second store, and mirrors are not in this version";
-        book.complain(mirror.line, &mirror.path, why, "take it out");
+    let mut stores: Vec<StoreSettings> = Vec::new();
+    for (place, section) in sections.iter().enumerate() {
+        let Some(store) = store(book, section, place == 0) else { continue };
+        if let Some(twin) = stores.iter().find(|other| other.name == store.name) {
+            let why = format!("is called {} like another store", twin.name);
+            book.complain(section.line, &section.path, &why, "give each store a name of its own: name = \"second\"");
+        }
+        let within = |a: &StoreSettings, b: &StoreSettings| a.folder.starts_with(&b.folder);
+        if let Some(other) = stores.iter().find(|other| within(other, &store) || within(&store, other)) {
+            let why = format!("shares its folder with store {}", other.name);
+            book.complain(section.line, &section.path, &why, "give each store a folder of its own, on another disk");
+        }
+        stores.push(store);
     }
-    let mut stores = Vec::new();
-    for section in &sections {
-        let name = book.read(section, "name", name).unwrap_or_else(|| "first".to_owned());
-        let first = "the first store decides and cannot be optional";
-        book.read(section, "required", |value| if truth(value)? { Ok(()) } else { wrong(first, "write true") });
-        let folder = book.need(section, "folder", "add folder = \"/path\" to [[store]]", path);
-        stores.extend(folder.map(|folder| StoreSettings { name, folder: book.path(&folder) }));
-    }
-    stores.into_iter().next()
+    stores
+}
+
+fn store(book: &mut Book<'_>, section: &Section<'_>, is_first: bool) -> Option<StoreSettings> {
+    let named = book.read(section, "name", name);
+    let first = "the first store decides and cannot be optional";
+    let required = book.read(section, "required", |value| match truth(value)? {
+        false if is_first => wrong(first, "write true, or leave it out"),
+        required => Ok(required),
+    });
+    let folder = book.need(section, "folder", "add folder = \"/path\" to [[store]]", path)?;
+    let folder = book.path(&folder);
+    let name = named.unwrap_or_else(|| name_after(&folder));
+    Some(StoreSettings { name, folder, required: required.unwrap_or(is_first) })
+}
+
+/// A store's name, unless it is given one: the folder's, so that it stays the same wherever the store stands in the list.
+fn name_after(folder: &Path) -> String {
+    let last = folder.file_name().and_then(|last| last.to_str()).unwrap_or_default().to_lowercase();
+    let fit: String = last.chars().filter(|letter| matches!(letter, 'a'..='z' | '0'..='9' | '_' | '-')).collect();
+    let fit: String = fit.trim_start_matches(|letter: char| !letter.is_ascii_lowercase()).chars().take(32).collect();
+    if fit.is_empty() { "store".to_owned() } else { fit }
 }
 
 fn sources<'t>(book: &mut Book<'t>, document: &'t DeTable<'t>) -> Vec<SourceSettings> {

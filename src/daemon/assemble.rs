@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::codec::segment::Suite;
-use crate::config::{Cipher, Config, Identity, SourceSettings};
+use crate::config::{Cipher, Config, Identity, SourceSettings, StoreSettings};
 use crate::connect::{ConnectTarget, TargetError};
 use crate::crypto::Keyring;
 use crate::crypto::file::{FileKey, KeyFileError};
@@ -16,7 +16,7 @@ use crate::log::{CutRule, LogEnv};
 use crate::model::SourceName;
 use crate::source::postgres::names;
 use crate::source::postgres::stream::PostgresSettings;
-use crate::store::{FolderStore, RetryRule, Retrying, StoreError};
+use crate::store::{FolderStore, RetryRule, Retrying, Store, StoreError};
 
 /// How long a request to the store is tried before the part that asked gives up. Longer would hold a server's orderly
 /// shutdown back, since it waits for us to confirm what it sent.
@@ -46,15 +46,20 @@ pub enum AssembleError {
     },
 }
 
-/// Store, key, clock and randomness, as configured.
+/// One store, as configured.
+pub async fn open_store(store: &StoreSettings, clock: &Arc<dyn Clock>) -> Result<Arc<dyn Store>, StoreError> {
+    Ok(Arc::new(FolderStore::open(&store.folder, Arc::clone(clock)).await?))
+}
+
+/// The first store, key, clock and randomness, as configured. Mirrors are put behind it by [`mirrors`](crate::daemon::mirrors).
 pub async fn log_env(
     config: &Config,
     clock: &Arc<dyn Clock>,
     entropy: &Arc<dyn Entropy>,
 ) -> Result<LogEnv, AssembleError> {
     let keys = Keyring::of_file(FileKey::read(&config.key.file)?);
-    let folder = FolderStore::open(&config.store.folder, Arc::clone(clock)).await?;
-    let store = Retrying::new(Arc::new(folder), Arc::clone(clock), Arc::clone(entropy), STORE_RETRY);
+    let store = open_store(&config.store, clock).await?;
+    let store = Retrying::new(store, Arc::clone(clock), Arc::clone(entropy), STORE_RETRY);
     Ok(LogEnv {
         store: Arc::new(store),
         keys: Arc::new(keys),

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::model::{Epoch, LagBytes, Lsn, Slot, SourceName, Tick, Timestamp};
 use crate::source::postgres::heartbeat::Pulse;
+use crate::store::mirror::MirrorSight;
 
 /// Heartbeats that may wait to be durable and are remembered one by one; the oldest tells the lag.
 const PULSES_MAX: usize = 64;
@@ -136,9 +137,19 @@ impl SourceState {
 
 /// The states of all sources.
 #[derive(Debug, Default)]
-pub struct Board(Mutex<BTreeMap<SourceName, SourceState>>);
+pub struct Board(Mutex<BTreeMap<SourceName, SourceState>>, Mutex<Vec<MirrorSight>>);
 
 impl Board {
+    /// What is true of the mirrors from now on.
+    pub fn see_mirrors(&self, sights: Vec<MirrorSight>) {
+        *self.1.lock().unwrap_or_else(PoisonError::into_inner) = sights;
+    }
+
+    /// What is true of the mirrors now, in the order of the configuration.
+    pub fn mirrors(&self) -> Vec<MirrorSight> {
+        self.1.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Changes what is true of a source.
     pub fn update(&self, source: &SourceName, change: impl FnOnce(&mut SourceState)) {
         let mut states = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -10,6 +10,8 @@ use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandl
 
 use crate::daemon::board::{Phase, SourceState};
 use crate::model::{SourceName, Tick, Timestamp};
+use crate::store::mirror;
+use crate::store::mirror::MirrorSight;
 
 /// What a metric is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +40,8 @@ pub struct Metric {
 }
 
 const SOURCE: &[&str] = &["source"];
+
+const MIRROR: &[&str] = &["mirror"];
 
 macro_rules! metrics_table {
     ($($constant:ident: $kind:ident $name:literal $unit:ident $labels:expr, $help:literal;)*) => {
@@ -72,6 +76,14 @@ metrics_table! {
     GAP_OPEN: Gauge "holdfast_gap_open" Count SOURCE, "1 while history waits for a base.";
     ERRORS: Counter "holdfast_errors_total" Count &["source", "kind"], "Lives of a source that broke.";
     CATALOG_STALE: Gauge "holdfast_catalog_stale" Count &[], "1 while the catalog holds less than the store.";
+    MIRROR_IN_STEP: Gauge "holdfast_mirror_in_step" Count MIRROR, "1 while the mirror holds all that the first store holds.";
+    MIRROR_LAG_OBJECTS: Gauge "holdfast_mirror_lag_objects" Count MIRROR, "Objects that the mirror lacks.";
+    MIRROR_LAG_BYTES: Gauge "holdfast_mirror_lag_bytes" Bytes MIRROR, "Their bytes; an estimate after an outage.";
+    MIRROR_LAG_SECONDS: Gauge "holdfast_mirror_lag_seconds" Seconds MIRROR, "How old the oldest object is that the mirror lacks.";
+    MIRROR_SILENT_SECONDS: Gauge "holdfast_mirror_silent_seconds" Seconds MIRROR, "Time since the mirror last took something, or was found whole.";
+    MIRROR_DAMAGED: Gauge "holdfast_mirror_damaged" Count MIRROR, "Foreign objects in the mirror's slots.";
+    MIRROR_HOLDS_UP: Gauge "holdfast_mirror_holds_up" Count MIRROR, "1 while nothing is acknowledged because of this mirror.";
+    MIRROR_TROUBLES: Counter "holdfast_mirror_troubles_total" Count &["mirror", "kind"], "How often trouble with a mirror began.";
     CATALOG_REBUILDS: Counter "holdfast_catalog_rebuilds_total" Count &[], "How often the catalog was made anew.";
 }
 
@@ -122,6 +134,22 @@ pub fn show(states: &BTreeMap<SourceName, SourceState>, (tick, now): (Tick, Time
         if let (Some(first), Some(last)) = (state.base_first, state.durable_time) {
             set(RESTORABLE_SECONDS, last.since(first).as_secs_f64());
         }
+    }
+}
+
+/// Shows how the mirrors are.
+pub fn show_mirrors(mirrors: &[MirrorSight], now: Timestamp) {
+    for mirror in mirrors {
+        let set = |metric: Metric, value: f64| metrics::gauge!(metric.name, "mirror" => mirror.name.clone()).set(value);
+        set(MIRROR_IN_STEP, flag(mirror.phase == mirror::Phase::InStep));
+        set(MIRROR_LAG_OBJECTS, number(mirror.behind_objects));
+        set(MIRROR_LAG_BYTES, number(mirror.behind_bytes));
+        set(MIRROR_LAG_SECONDS, mirror.behind_since.map_or(0.0, |since| now.since(since).as_secs_f64()));
+        if let Some(last) = mirror.last_success {
+            set(MIRROR_SILENT_SECONDS, now.since(last).as_secs_f64());
+        }
+        set(MIRROR_DAMAGED, number(u64::try_from(mirror.damaged.len()).unwrap_or(u64::MAX)));
+        set(MIRROR_HOLDS_UP, flag(mirror.holds_up));
     }
 }
 

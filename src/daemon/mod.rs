@@ -4,7 +4,8 @@
 //!  supervise ──▶ life: connect · fence · stream ──▶ pipeline: append ▸ durable ▸ catalog ▸ acknowledge
 //!      │                                                │
 //!      ├── bases: on schedule, on a gap, on demand      └──▶ board: what is true now ──▶ control.sock, http
-//!      └── guard: the slot's size (L12)
+//!      ├── guard: the slot's size (L12)
+//!      └── mirrors: the same bytes in every other store
 //! ```
 
 pub mod assemble;
@@ -15,9 +16,11 @@ pub mod guard;
 pub mod http;
 pub mod keeper;
 pub mod metrics;
+pub mod mirrors;
 pub mod notify;
 pub mod pipeline;
 pub mod policy;
+pub mod promote;
 pub mod serve;
 pub mod status;
 pub mod supervise;

@@ -7,7 +7,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::daemon::board::{Board, Phase, SourceState};
+use crate::daemon::policy;
 use crate::model::{SourceName, Tick, Timestamp};
+use crate::store::mirror::{Duty, MirrorSight};
 
 /// What is shown, and what it is compared with.
 #[derive(Clone, Debug)]
@@ -27,12 +29,15 @@ pub type Now = (Tick, Timestamp);
 pub fn value(board: &Board, sight: &Sight, now: Now) -> Value {
     let states = board.read();
     let sources: Vec<_> = states.iter().map(|(name, state)| source(name, state, now)).collect();
+    let mirrors: Vec<_> = board.mirrors().iter().map(|sight| mirror(sight, now)).collect();
+    let all_alarms = [alarms(&states, sight, now), mirror_alarms(&board.mirrors())].concat();
     json!({
         "service": sight.service,
         "time": now.1.to_string(),
         "ready": not_ready(&states, sight, now).is_empty(),
-        "alarms": alarms(&states, sight, now),
+        "alarms": all_alarms,
         "sources": sources,
+        "mirrors": mirrors,
     })
 }
 
@@ -58,6 +63,33 @@ fn source(name: &SourceName, state: &SourceState, (tick, now): Now) -> Value {
         "base_age_seconds": state.base_time.map(|time| seconds(now.since(time))),
         "base_running": state.base_running,
     })
+}
+
+fn mirror(sight: &MirrorSight, (_, now): Now) -> Value {
+    json!({
+        "mirror": sight.name,
+        "required": sight.duty == Duty::Required,
+        "phase": sight.phase.name(),
+        "trouble": sight.trouble,
+        "behind_objects": sight.behind_objects,
+        "behind_bytes": sight.behind_bytes,
+        "behind_seconds": sight.behind_since.map_or(0.0, |since| seconds(now.since(since))),
+        "last_success": sight.last_success.map(|time| time.to_string()),
+        "copied": sight.copied,
+        "damaged": sight.damaged.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "first_lacks": sight.first_lacks,
+        "holds_up": sight.holds_up,
+    })
+}
+
+/// What a person should do about the mirrors.
+fn mirror_alarms(mirrors: &[MirrorSight]) -> Vec<String> {
+    let of = |mirror: &MirrorSight| {
+        let why = mirror.trouble.as_ref().map(|trouble| format!(": {trouble}")).unwrap_or_default();
+        let verdicts = policy::mirror_verdicts(mirror).into_iter();
+        verdicts.map(|(_, sentence)| format!("{sentence} (mirror {}){why}", mirror.name)).collect::<Vec<_>>()
+    };
+    mirrors.iter().flat_map(of).collect()
 }
 
 fn seconds(time: Duration) -> f64 {
@@ -129,6 +161,12 @@ pub fn text(status: &Value) -> String {
             text.push_str(&line);
             text.push('\n');
         }
+    }
+    for mirror in status.get("mirrors").and_then(Value::as_array).into_iter().flatten() {
+        let [name, phase, objects, age] =
+            ["mirror", "phase", "behind_objects", "behind_seconds"].map(|name| plain(mirror.get(name)));
+        // Writing into a String cannot fail.
+        let _written = writeln!(text, "mirror {name}: {phase}, {objects} objects and {age} s behind");
     }
     for alarm in status.get("alarms").and_then(Value::as_array).into_iter().flatten() {
         // Writing into a String cannot fail.

@@ -19,6 +19,7 @@ mod identity;
 mod histories;
 mod init;
 mod kill;
+mod mirrors;
 mod mistakes;
 mod physical;
 mod pipeline;

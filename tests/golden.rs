@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::FutureExt;
 use holdfast::clock::ManualClock;
 use holdfast::codec::footer::{Counts, Footer, FrameEntry, Subject};
 use holdfast::codec::frame::pack;
@@ -137,7 +138,7 @@ fn footer(frames: Vec<FrameEntry>) -> Footer {
 fn segment(suite: Suite) -> Sealed {
     let all = records();
     let frames = [pack(&frame_of(&all[..9])), pack(&frame_of(&all[9..]))];
-    let mut seal = Seal::new(&env(suite), *LOG.as_bytes(), Epoch::new(3));
+    let mut seal = at_once(Seal::begin(&env(suite), *LOG.as_bytes(), Epoch::new(3))).unwrap();
     let sealed = seal.seal(&header(), &frames, |places| {
         let entries = places.iter().zip(&frames).zip([(0x100, 1), (0x180, 0)]);
         let entries = entries.map(|((place, frame), (to, transactions))| FrameEntry {
@@ -153,8 +154,14 @@ fn segment(suite: Suite) -> Sealed {
     sealed.unwrap()
 }
 
+/// What a key file opens and seals never waits.
+fn at_once<T>(future: impl Future<Output = T>) -> T {
+    future.now_or_never().unwrap()
+}
+
 fn open(key: &ObjectKey, bytes: Bytes) -> Object {
-    Object::open(key, bytes, &Keyring::of_file(key_of_v1())).unwrap()
+    let env = LogEnv { keys: Arc::new(Keyring::of_file(key_of_v1())), ..env(Suite::default()) };
+    at_once(Object::open(&env, key, bytes)).unwrap()
 }
 
 /// The key of the golden files, as its own golden file tells it.
@@ -183,7 +190,7 @@ fn a_segment_of_version_1_holds_every_kind_role_and_piece() {
         let bytes = golden(name, segment(suite).as_bytes());
         let listed = Entry::of_header(&Header { suite, epoch: Epoch::new(3), ..header() });
         let listed = Entry { sealed_at: micros(1_700_000_000_000_000), ..listed };
-        let mut segment = Segment::open(&env(suite), LOG, &main_source(), &listed, bytes.clone()).unwrap();
+        let mut segment = at_once(Segment::open(&env(suite), LOG, &main_source(), &listed, bytes.clone())).unwrap();
         assert_eq!(segment.header().suite, suite);
         assert_eq!((segment.header().previous, segment.header().wraps.len()), ([0xAB; 32], 1));
         assert_eq!(segment.footer, footer(segment.footer.frames.clone()));
@@ -199,7 +206,7 @@ fn a_segment_of_version_1_holds_every_kind_role_and_piece() {
 
 #[test]
 fn a_heartbeat_and_a_fence_of_version_1_are_segments() {
-    let mut seal = Seal::new(&env(Suite::default()), *LOG.as_bytes(), Epoch::new(4));
+    let mut seal = at_once(Seal::begin(&env(Suite::default()), *LOG.as_bytes(), Epoch::new(4))).unwrap();
     let beat = Record {
         role: Role::Commits(Commit { position: at(0x190), time: micros(1) }),
         ..Record::own(Kind::Heartbeat, Bytes::new())
@@ -219,7 +226,7 @@ fn a_heartbeat_and_a_fence_of_version_1_are_segments() {
         let bytes = golden(name, sealed.as_bytes());
         let listed = Entry::of_header(&Header { epoch: Epoch::new(4), ..draft(kind, slot) });
         let listed = Entry { sealed_at: micros(1_700_000_000_000_000), ..listed };
-        let mut segment = Segment::open(&env(Suite::default()), LOG, &main_source(), &listed, bytes).unwrap();
+        let mut segment = at_once(Segment::open(&env(Suite::default()), LOG, &main_source(), &listed, bytes)).unwrap();
         let mut read = Vec::new();
         while let Some(frame) = segment.next_frame().unwrap() {
             read.extend(frame);
@@ -236,7 +243,7 @@ fn entries() -> Vec<Entry> {
 
 #[test]
 fn a_checkpoint_and_a_boundary_of_version_1_say_what_came_before() {
-    let mut seal = Seal::new(&env(Suite::default()), *LOG.as_bytes(), Epoch::new(5));
+    let mut seal = at_once(Seal::begin(&env(Suite::default()), *LOG.as_bytes(), Epoch::new(5))).unwrap();
     let checkpoint = Checkpoint { previous: Slot::new(0x1233), entries: entries() };
     let bytes = golden("checkpoint.bin", checkpoint.seal(&mut seal).unwrap().as_bytes());
     let object = open(&layout::checkpoint(&main_source(), checkpoint.slot()), bytes);
@@ -251,7 +258,7 @@ fn a_checkpoint_and_a_boundary_of_version_1_say_what_came_before() {
 
 #[test]
 fn the_containers_of_a_base_of_version_1_open() {
-    let mut seal = Seal::new(&env(Suite::default()), *BASE.as_bytes(), Epoch::new(0));
+    let mut seal = at_once(Seal::begin(&env(Suite::default()), *BASE.as_bytes(), Epoch::new(0))).unwrap();
     let source = main_source();
     let cases = [
         ("base_part.bin", ObjectKind::BasePart, 3, layout::base_part(&source, BASE, 3)),

@@ -145,6 +145,8 @@ fn sealed_objects() -> Vec<Vec<u8>> {
         include_bytes!("golden/v1/boundary.bin").to_vec(),
         include_bytes!("golden/v1/base_part.bin").to_vec(),
         include_bytes!("golden/v1/manifest.bin").to_vec(),
+        include_bytes!("golden/v1/recovery.bin").to_vec(),
+        include_bytes!("golden/v1/rewrap.bin").to_vec(),
     ]
 }
 

@@ -18,15 +18,17 @@ use holdfast::codec::frame::pack;
 use holdfast::codec::gap::{Gap, Reason};
 use holdfast::codec::record;
 use holdfast::codec::segment::{Flags, Header, ObjectKind, Suite};
-use holdfast::crypto::file::FileKey;
+use holdfast::crypto::file::{FileKey, KeyFile};
+use holdfast::crypto::recovery::RecoveryIdentity;
 use holdfast::crypto::{Keyring, Sealed};
 use holdfast::entropy::SeededEntropy;
 use holdfast::log::checkpoint::Checkpoint;
 use holdfast::log::object::{Object, Seal, draft};
+use holdfast::log::rewrap::{self, Rewrapped};
 use holdfast::log::{Entry, LogEnv, Segment, boundary};
 use holdfast::model::{BaseId, Commit, Epoch, Kind, LogId, ObjectKey, Piece, Position, Record, Role};
 use holdfast::model::{Slot, SourceName, Timestamp, Xid};
-use holdfast::store::{MemoryStore, layout};
+use holdfast::store::{MemoryStore, Part, Store, layout};
 
 const LOG: LogId = LogId::from_bytes(*b"golden log v1 id");
 const BASE: BaseId = BaseId::from_bytes(*b"golden base v1 i");
@@ -274,4 +276,36 @@ fn the_containers_of_a_base_of_version_1_open() {
         assert_eq!(object.next_frame().unwrap().unwrap(), b"2\ttwo\n".repeat(50));
         assert_eq!(object.footer().unwrap(), b"the end");
     }
+}
+
+/// What a rewrap and a recovery key add to version 1: two recipients in a header, and an object that carries later wraps.
+#[test]
+fn a_recovery_wrap_and_a_rewrap_of_version_1_open() {
+    let identity = RecoveryIdentity::fresh(&SeededEntropy::new(5));
+    let secret = "AGE-SECRET-KEY-1";
+    assert!(identity.secret_text().starts_with(secret));
+    let keys = Keyring::of_file(key()).with_recovery(Some(identity.public()));
+    let env = LogEnv { keys: Arc::new(keys), ..env(Suite::default()) };
+    let mut seal = at_once(Seal::begin(&env, *LOG.as_bytes(), Epoch::new(6))).unwrap();
+    let draft = Header { slot: Slot::new(7), ..draft(ObjectKind::Fence) };
+    let sealed = seal.seal(&draft, &[], |_| b"the end".to_vec()).unwrap();
+    let bytes = golden("recovery.bin", sealed.as_bytes());
+    let name = layout::segment(&main_source(), Slot::new(7));
+    let file = KeyFile { keys: Vec::new(), identities: vec![identity] };
+    let offline = LogEnv { keys: Arc::new(Keyring::of_key_file(file)), ..env.clone() };
+    let opened = at_once(Object::open(&offline, &name, bytes.clone())).unwrap();
+    assert_eq!(opened.footer().unwrap(), b"the end");
+    let recipients: Vec<_> = opened.header.wraps.iter().map(|wrap| wrap.recipient.tag()).collect();
+    assert_eq!(recipients, [1, 3]);
+
+    let new = FileKey::fresh(&SeededEntropy::new(6));
+    let both = KeyFile { keys: vec![new.clone(), key()], identities: Vec::new() };
+    let both = LogEnv { keys: Arc::new(Keyring::of_key_file(both)), ..env.clone() };
+    assert_eq!(at_once(rewrap::wrap_again(&both, &opened.header)).unwrap(), Rewrapped::Now);
+    let listed = at_once(env.store.list("keys/", None)).unwrap();
+    let bytes_of = at_once(env.store.get(&listed[0], Part::Whole)).unwrap();
+    golden("rewrap.bin", bytes_of.as_bytes());
+    assert_eq!(listed[0].as_str(), "keys/f4f296c20e2f5a82839e5ade454afdc2/ad966b8618741f866f40aad1e9366ab4.rewrap");
+    let new_alone = LogEnv { keys: Arc::new(Keyring::of_file(new)), ..env };
+    assert_eq!(at_once(Object::open(&new_alone, &name, bytes)).unwrap().footer().unwrap(), b"the end");
 }

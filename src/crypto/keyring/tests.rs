@@ -175,3 +175,17 @@ async fn where_a_service_and_a_recovery_key_are_named_every_data_key_is_wrapped_
         assert_eq!(offline.open(&key.wraps, &context).await.unwrap().as_bytes(), key.data.as_bytes());
     }
 }
+
+/// The format of a wrap by a key service, frozen: `epoch u64 | name_bytes u16 | name | wrapped key`.
+#[test]
+fn a_wrap_by_a_service_is_written_as_it_was_in_version_1() {
+    let wrapped = ServiceWrap { key: "arn:key".to_owned(), bytes: vec![0xAA, 0xBB] };
+    let wrap = service_wrap(&wrapped, &LOG);
+    assert_eq!(hex::encode(&wrap.bytes), "0300000000000000070061726e3a6b6579aabb");
+    let read = split_service_wrap(&wrap.bytes).unwrap();
+    assert_eq!(read, (LOG.epoch, "arn:key", &[0xAA, 0xBB][..]));
+    assert_eq!(recipient_name(&wrap), "kms arn:key");
+    for cut in 0..17 {
+        assert!(split_service_wrap(&wrap.bytes[..cut]).is_none(), "cut to {cut}");
+    }
+}

@@ -112,9 +112,8 @@ pub struct Found {
     pub rows: Vec<Shown>,
 }
 
-/// Finds transactions; the oldest of them first.
-pub async fn find(env: &LogEnv, order: &FindOrder) -> Result<Vec<Found>, RestoreError> {
-    let history = History::load(env, &order.source).await?;
+/// Finds transactions in what a store holds of their source; the oldest of them first.
+pub async fn find(env: &LogEnv, order: &FindOrder, history: &History) -> Result<Vec<Found>, RestoreError> {
     let Some(log) = history.log else { return Ok(Vec::new()) };
     let live: Vec<_> = history.live().cloned().collect();
     let place = Place { env, source: &order.source, log };

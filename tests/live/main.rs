@@ -11,6 +11,7 @@
 mod apply;
 mod auth;
 mod base;
+mod catalog;
 mod check;
 mod copy;
 mod daemons;

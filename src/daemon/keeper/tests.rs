@@ -62,9 +62,7 @@ impl World {
     /// What the keeper knows by itself, once it is in no doubt any more.
     async fn known(&self, keeper: &Keeper) -> Vec<Slot> {
         loop {
-            let (answer, answered) = oneshot::channel();
-            keeper.requests.send(Request::Known(self.source.clone(), answer)).await.ok().unwrap();
-            let known = answered.await.unwrap();
+            let known = keeper.page(&self.source, Slot::NONE).await;
             if !keeper.is_stale() {
                 return known.iter().map(|entry| entry.slot).collect();
             }
@@ -230,7 +228,8 @@ async fn l7_what_the_catalog_says_is_believed_only_where_the_store_confirms_it()
     }
     assert_eq!(world.known(&keeper).await.len(), 6);
     world.store.tamper(&layout::segment(&world.source, Slot::new(6)), None);
-    let history = keeper.history(&world.source).await.unwrap();
+    let known = keeper.page(&world.source, Slot::NONE).await;
+    let history = History::load_from(&world.env, &world.source, known).await.unwrap();
     assert_eq!(history.entries.len(), 5, "the newest object is lost, whatever the catalog says");
     drop(keeper);
     task.await.unwrap();

@@ -27,6 +27,7 @@ mod points;
 mod program;
 mod replication;
 mod restore;
+mod scale;
 mod secrets;
 mod servers;
 mod session;

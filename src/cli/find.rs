@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::cli::args::{self, FindArgs};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
-use crate::cli::histories::Histories;
+use crate::cli::histories::histories;
 use crate::cli::restore::failed;
 use crate::cli::scene::Scene;
 use crate::codec::footer::Counts;
@@ -19,9 +19,9 @@ pub async fn run(scene: &Scene, args: &FindArgs) -> Result<Exit, Failure> {
         Some(source) => vec![source.clone()],
         None => sources(&*env.store).await?,
     };
-    let (mut histories, mut found) = (Histories::open(scene).await, Vec::new());
-    for source in all {
-        let history = histories.of(&env, &source).await.map_err(|error| failed(error.into()))?;
+    let histories = histories(scene, &env, all).await.map_err(|error| failed(error.into()))?;
+    let mut found = Vec::new();
+    for (source, history) in histories {
         let order = FindOrder {
             source,
             table: args.table.clone(),

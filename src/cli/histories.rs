@@ -1,4 +1,4 @@
-//! The log of a source as a verb finds it: with the help of the catalog that verbs and the daemon share.
+//! The logs as verbs find them: with the help of the catalog that verbs and the daemon share.
 //!
 //! ```text
 //!   a daemon runs: its catalog, over control.sock ──┐
@@ -23,20 +23,36 @@ use crate::daemon::{assemble, chain, control, entries};
 use crate::log::{Entry, History, LogEnv, LogError};
 use crate::model::SourceName;
 
+/// What the store holds of these logs.
+pub async fn histories(
+    scene: &Scene,
+    env: &LogEnv,
+    sources: Vec<SourceName>,
+) -> Result<Vec<(SourceName, History)>, LogError> {
+    // Closed when this returns: a daemon that starts meanwhile wants it.
+    let mut kept = Kept::find(scene).await;
+    let mut histories = Vec::new();
+    for source in sources {
+        let history = kept.history(env, &source).await?;
+        histories.push((source, history));
+    }
+    Ok(histories)
+}
+
 /// Where entries are known from before.
-pub enum Histories {
+enum Kept {
     /// To the daemon of this state folder.
     Asked(PathBuf),
     /// In the catalog, opened here.
     Opened(Catalog),
     /// Nowhere: the store alone tells.
-    Stored,
+    Nowhere,
 }
 
-impl Histories {
+impl Kept {
     /// Looks for the catalog. What is wrong with it is no trouble of the verb.
-    pub async fn open(scene: &Scene) -> Self {
-        let Some(state_dir) = scene.config.service.state_dir.as_deref() else { return Self::Stored };
+    async fn find(scene: &Scene) -> Self {
+        let Some(state_dir) = scene.config.service.state_dir.as_deref() else { return Self::Nowhere };
         match control::is_there(state_dir).await {
             Ok(true) => Self::Asked(state_dir.to_owned()),
             // Another user, root perhaps, would leave files there that the daemon cannot open.
@@ -44,13 +60,12 @@ impl Histories {
                 Ok(catalog) => Self::Opened(catalog),
                 Err(error) => without(&error),
             },
-            Ok(false) => Self::Stored,
+            Ok(false) => Self::Nowhere,
             Err(error) => without(&error),
         }
     }
 
-    /// What the store holds of a log.
-    pub async fn of(&mut self, env: &LogEnv, source: &SourceName) -> Result<History, LogError> {
+    async fn history(&mut self, env: &LogEnv, source: &SourceName) -> Result<History, LogError> {
         let known = self.known(source).await.unwrap_or_else(|trouble| {
             *self = without(&*trouble);
             Vec::new()
@@ -68,7 +83,7 @@ impl Histories {
             // A daemon that has just ended keeps nothing.
             Self::Asked(state_dir) => entries::ask(state_dir, source).await?.unwrap_or_default(),
             Self::Opened(catalog) => block_in_place(|| catalog.entries(source))?,
-            Self::Stored => Vec::new(),
+            Self::Nowhere => Vec::new(),
         })
     }
 
@@ -78,9 +93,9 @@ impl Histories {
     }
 }
 
-fn without(error: &dyn Error) -> Histories {
+fn without(error: &dyn Error) -> Kept {
     out::note(&format!("the catalog is of no help, the store alone answers: {}", chain(error)));
-    Histories::Stored
+    Kept::Nowhere
 }
 
 fn is_ours(state_dir: &Path) -> bool {

@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::cli::args::ListArgs;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
-use crate::cli::histories::Histories;
+use crate::cli::histories::histories;
 use crate::cli::restore::failed;
 use crate::cli::scene::Scene;
 use crate::model::{Lsn, SourceName};
@@ -30,9 +30,9 @@ pub async fn run(scene: &Scene, args: &ListArgs) -> Result<Exit, Failure> {
         Some(source) => vec![source.clone()],
         None => sources(&*env.store).await?,
     };
-    let (mut histories, mut listed) = (Histories::open(scene).await, Vec::new());
-    for source in all {
-        let history = histories.of(&env, &source).await.map_err(|error| failed(error.into()))?;
+    let histories = histories(scene, &env, all).await.map_err(|error| failed(error.into()))?;
+    let mut listed = Vec::new();
+    for (source, history) in histories {
         let mut survey = Survey::of(&env, &source, history).await.map_err(failed)?;
         survey.weigh_log().await.map_err(failed)?;
         let bases = survey.bases.iter().map(ListedBase::from).collect();

@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 use crate::cli::ask;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
-use crate::cli::histories::Histories;
 use crate::cli::scene::Scene;
 use crate::daemon::status;
 use crate::log::{History, LogEnv};
@@ -26,10 +25,9 @@ pub async fn run(scene: &Scene) -> Result<Exit, Failure> {
         return Ok(Exit::Done);
     }
     let env = scene.env().await?;
-    let (mut histories, mut told) = (Histories::open(scene).await, Vec::new());
+    let mut told = Vec::new();
     for source in all_sources(scene, &env).await? {
-        let history = histories.of(&env, &source).await?;
-        told.push(stored(&env, &source, &history).await);
+        told.push(stored(&env, &source).await?);
     }
     let lines: Vec<_> = told.iter().map(line).collect();
     let text = format!("no daemon runs with this configuration; the store says:\n{}", lines.join("\n"));
@@ -43,12 +41,13 @@ pub async fn all_sources(scene: &Scene, env: &LogEnv) -> Result<BTreeSet<SourceN
     Ok(store::sources(&*env.store).await?.into_iter().chain(configured).collect())
 }
 
-async fn stored(env: &LogEnv, source: &SourceName, history: &History) -> Value {
+async fn stored(env: &LogEnv, source: &SourceName) -> Result<Value, Failure> {
+    let history = History::load(env, source).await?;
     // What is wrong with a base is `verify`'s to say; the log is told all the same.
     let newest = bases::list(env, source).await.map(|mut bases| bases.pop());
     let time = |time: Timestamp| (time > Timestamp::MIN).then(|| time.to_string());
     let last = history.last();
-    json!({
+    Ok(json!({
         "source": source.to_string(),
         "durable": last.map(|last| Lsn::from(last.to).to_string()),
         "durable_time": last.and_then(|last| time(last.to_time)),
@@ -58,7 +57,7 @@ async fn stored(env: &LogEnv, source: &SourceName, history: &History) -> Value {
         "missing": history.missing.len(),
         "bases_readable": newest.is_ok(),
         "base_time": newest.ok().flatten().map(|base| base.taken_at.to_string()),
-    })
+    }))
 }
 
 fn line(told: &Value) -> String {

@@ -28,7 +28,7 @@ use crate::model::{Slot, SourceName, Tick};
 const QUEUE_MAX: usize = 1024;
 /// How often what was noted is made durable, and the index looked after.
 const FLUSH_EVERY: Duration = Duration::from_secs(5);
-/// How long after a failure the store is asked again.
+/// How long after a failure the store is asked again, or an index that another process has open.
 const RETRY_AFTER: Duration = Duration::from_secs(15);
 /// How often a catalog in memory looks whether there is a place on disk for it.
 const DISK_EVERY: Duration = Duration::from_mins(5);
@@ -231,7 +231,7 @@ impl Keeping {
     async fn open(&mut self) {
         let place = Arc::clone(&self.place);
         let opened = tokio::task::spawn_blocking(move || place.open()).await;
-        let trouble = match opened {
+        let (trouble, again_after) = match opened {
             Ok(Ok((index, opened))) => {
                 if let Opened::Fresh { why } = &opened {
                     tracing::info!(why = ?why, "the catalog begins anew, from the store");
@@ -240,11 +240,13 @@ impl Keeping {
                 self.catalog = Some(Arc::new(Catalog::new(index)));
                 return self.doubt_all();
             }
-            Ok(Err(error)) => crate::daemon::chain(&error),
-            Err(_panicked) => "opening it panicked".to_owned(),
+            // A verb that found no daemon has it open for a moment.
+            Ok(Err(error @ IndexError::Locked { .. })) => (crate::daemon::chain(&error), RETRY_AFTER),
+            Ok(Err(error)) => (crate::daemon::chain(&error), DISK_EVERY),
+            Err(_panicked) => ("opening it panicked".to_owned(), DISK_EVERY),
         };
         tracing::warn!(error = trouble, "the catalog is kept in memory");
-        self.disk_at = Some(self.env.clock.tick().after(DISK_EVERY));
+        self.disk_at = Some(self.env.clock.tick().after(again_after));
         self.catalog = Some(Arc::new(Catalog::new(Box::<MemoryIndex>::default())));
         self.doubt_all();
     }

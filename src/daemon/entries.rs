@@ -64,9 +64,15 @@ fn decode(answer: &Value) -> Option<Vec<Entry>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalog::{Catalog, MemoryIndex};
+    use crate::clock::SystemClock;
+    use crate::daemon::control::{Control, Handlers};
     use crate::log::History;
     use crate::log::fixture::{Fixture, main_source};
     use proptest::prelude::*;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use tokio::task::JoinSet;
 
     #[tokio::test]
     async fn a_page_comes_back_and_a_cut_one_is_none() {
@@ -80,6 +86,30 @@ mod tests {
         for cut in (0..text.len()).filter(|cut| cut % whole != 0) {
             assert_eq!(decode(&json!({ "entries": text[..cut] })), None, "cut at {cut}");
         }
+    }
+
+    #[tokio::test]
+    async fn l8_a_long_log_comes_page_by_page_and_whole() {
+        let one = Fixture::with_a_log(52).await.entry(2).await;
+        let all: Vec<_> = (1..=9000).map(|slot| Entry { slot: Slot::new(slot), ..one.clone() }).collect();
+        let catalog = Arc::new(Catalog::new(Box::<MemoryIndex>::default()));
+        catalog.replace(&main_source(), &all).unwrap();
+        assert_eq!(catalog.entries(&main_source()).unwrap(), all);
+        let pages = Arc::new(AtomicU32::new(0));
+        let counted = Arc::clone(&pages);
+        let page = move |request: Value| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            let page = catalog.page(&main_source(), Slot::new(request["from"].as_u64().unwrap())).unwrap();
+            async move { Ok(encode(&page)) }
+        };
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(ask(folder.path(), &main_source()).await.unwrap(), None, "no daemon");
+        let mut serving = JoinSet::new();
+        let handlers = Arc::new(Handlers::default().on(VERB, page));
+        serving.spawn(Control::bind(folder.path()).unwrap().serve(handlers, Arc::new(SystemClock::new())));
+        assert_eq!(ask(folder.path(), &main_source()).await.unwrap(), Some(all));
+        assert_eq!(pages.load(Ordering::Relaxed), 4, "three pages, and the end");
+        drop(serving);
     }
 
     proptest! {

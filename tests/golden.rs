@@ -28,7 +28,7 @@ use holdfast::log::rewrap::{self, Rewrapped};
 use holdfast::log::{Entry, LogEnv, Segment, boundary};
 use holdfast::model::{BaseId, Commit, Epoch, Kind, LogId, ObjectKey, Piece, Position, Record, Role};
 use holdfast::model::{Slot, SourceName, Timestamp, Xid};
-use holdfast::store::{MemoryStore, Part, Store, layout};
+use holdfast::store::{MemoryStore, Part, layout};
 
 const LOG: LogId = LogId::from_bytes(*b"golden log v1 id");
 const BASE: BaseId = BaseId::from_bytes(*b"golden base v1 i");

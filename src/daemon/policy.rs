@@ -79,6 +79,7 @@ const fn service_verdict(trouble: Trouble) -> (Verdict, &'static str) {
 const fn source_verdict(kind: &SourceErrorKind) -> (Verdict, &'static str) {
     match kind {
         SourceErrorKind::Session(_) => (Verdict::Again(Duration::from_secs(1)), "The source cannot be reached"),
+        SourceErrorKind::Thread(_) => (Verdict::Again(Duration::from_secs(1)), "This machine has no thread to give"),
         SourceErrorKind::SlotBusy { .. } => (Verdict::Busy, "The slot is in use"),
         SourceErrorKind::NotInitialised { .. } => (Verdict::GiveUp, "The source is not initialised"),
         SourceErrorKind::OtherServer { .. } => (Verdict::GiveUp, "The server is another one than the log's"),

@@ -17,6 +17,7 @@ use crate::daemon::assemble::{self, AssembleError};
 use crate::daemon::bases::{BaseKeeper, BaseRule};
 use crate::daemon::board::Board;
 use crate::daemon::control::{Control, ControlError, Handlers, Refused};
+use crate::daemon::entries;
 use crate::daemon::guard::Guard;
 use crate::daemon::http::{Http, HttpError, Showing};
 use crate::daemon::keeper::{self, Keeper};
@@ -208,6 +209,11 @@ fn handlers(showing: &Showing, keeper: &Keeper, bases: &[Arc<BaseKeeper>], keys:
         let showing = showing.clone();
         async move { Ok(showing.status()) }
     };
+    let kept = keeper.clone();
+    let entries = move |request| {
+        let keeper = kept.clone();
+        async move { entries::answer(&keeper, &request).await }
+    };
     let rebuild = move |_| {
         let keeper = keeper.clone();
         async move {
@@ -235,8 +241,8 @@ fn handlers(showing: &Showing, keeper: &Keeper, bases: &[Arc<BaseKeeper>], keys:
         keys.rotate();
         std::future::ready(Ok(serde_json::json!({ "rotated": true })))
     };
-    let handlers = Handlers::default().on("status", status).on("catalog_rebuild", rebuild);
-    handlers.on("backup", backup).on("keys_rotate", rotate)
+    let handlers = Handlers::default().on("status", status).on("backup", backup).on("keys_rotate", rotate);
+    handlers.on("catalog_rebuild", rebuild).on(entries::VERB, entries)
 }
 
 /// Samples of histograms are counted now and then, or they would pile up until somebody asks (L8).

@@ -24,6 +24,8 @@ pub const LIST_PAGE_KEYS_MAX: usize = 1000;
 pub const CHECKPOINT_EVERY_SLOTS: u64 = 256;
 /// One read from a server's socket.
 pub const SOCKET_READ_BYTES: usize = 128 * 1024;
+/// Read from a source's socket ahead of the encoder, and once more in the queue between them.
+pub const READ_AHEAD_BYTES: usize = 1024 * 1024;
 /// Bytes of one wire record; a longer message is passed on in pieces of this size.
 pub const PIECE_BYTES_MAX: usize = 128 * 1024;
 /// Age at which a segment is cut, unless configured otherwise.

@@ -11,16 +11,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::clock::{Clock, timeout};
-use crate::connect::{ConnectError, ConnectTarget, Event, Mode, ReplicationStream, Session, SystemIdentity};
+use crate::connect::{ConnectError, ConnectTarget, Event, Mode, Session, SystemIdentity};
 use crate::model::{Kind, Lsn, Position, Record, SourceName};
 use crate::source::postgres::feedback::{self, Told};
 use crate::source::postgres::heartbeat::emit;
 use crate::source::postgres::intake::{Intake, Shapes, push_gap};
 use crate::source::postgres::names;
+use crate::source::postgres::reader::{Batch, SocketThread};
 use crate::source::postgres::slot::{self, Held, Place, Renewal, Start};
 use crate::source::{Arrival, Source, SourceError, SourceErrorKind};
 
@@ -82,6 +83,7 @@ impl Logged {
 #[derive(Debug)]
 pub struct Opened {
     session: Session,
+    thread: SocketThread,
     identity: SystemIdentity,
     settings: PostgresSettings,
     clock: Arc<dyn Clock>,
@@ -90,11 +92,17 @@ pub struct Opened {
 impl Opened {
     /// Connects and looks who is there.
     pub async fn connect(settings: &PostgresSettings, clock: &Arc<dyn Clock>) -> Result<Self, SourceError> {
-        let work_mem = ("logical_decoding_work_mem", DECODING_WORK_MEM);
-        let session = Session::connect(&settings.target, Mode::Replication, &**clock, &[work_mem]).await;
-        let mut session = session.map_err(failed("connecting for replication"))?;
+        let doing = "connecting for replication";
+        let thread = SocketThread::begin().map_err(|error| SourceErrorKind::Thread(error).when(doing))?;
+        let (target, its_clock) = (settings.target.clone(), Arc::clone(clock));
+        let connecting = thread.spawn(async move {
+            let work_mem = ("logical_decoding_work_mem", DECODING_WORK_MEM);
+            Session::connect(&target, Mode::Replication, &*its_clock, &[work_mem]).await
+        });
+        let session = connecting.await.map_err(|_| thread_gone().when(doing))?;
+        let mut session = session.map_err(failed(doing))?;
         let identity = session.identify_system().await.map_err(failed("asking which server this is"))?;
-        Ok(Self { session, identity, settings: settings.clone(), clock: Arc::clone(clock) })
+        Ok(Self { session, thread, identity, settings: settings.clone(), clock: Arc::clone(clock) })
     }
 
     /// Which server this is.
@@ -173,14 +181,14 @@ impl Opened {
         let (tell, told) = watch::channel(told);
         let intake = Intake::new(start.at, known.held.latest, self.settings.heartbeat);
         let intake = intake.knowing(known.shapes).passing_over(known.passed_over).draining(drain_to);
-        #[expect(clippy::disallowed_methods, reason = "feedback must not wait for whoever polls the source")]
-        let feedback = tokio::spawn(feedback::run(feedback, told, Arc::clone(&self.clock)));
+        let feedback = self.thread.spawn(feedback::run(feedback, told, Arc::clone(&self.clock)));
+        let batches = self.thread.read_ahead(stream, Arc::clone(&self.clock));
         Ok(PostgresSource {
-            stream,
+            batches,
             intake,
             tell,
             feedback,
-            events: Vec::new(),
+            _thread: self.thread,
             first,
             new_slot: start.renewed,
             clock: self.clock,
@@ -220,11 +228,11 @@ impl Opened {
 /// The stream of one session.
 #[derive(Debug)]
 pub struct PostgresSource {
-    stream: ReplicationStream,
+    batches: mpsc::Receiver<Batch>,
     intake: Intake,
     tell: watch::Sender<Told>,
     feedback: JoinHandle<Result<(), ConnectError>>,
-    events: Vec<Event>,
+    _thread: SocketThread,
     first: Vec<Arrival>,
     new_slot: bool,
     clock: Arc<dyn Clock>,
@@ -242,9 +250,10 @@ impl Source for PostgresSource {
     async fn next(&mut self, into: &mut Vec<Arrival>) -> Result<(), SourceError> {
         into.append(&mut self.first);
         while into.is_empty() {
-            self.stream.next(&mut self.events).await.map_err(failed("reading the replication stream"))?;
+            let doing = "reading the replication stream";
+            let batch = self.batches.recv().await.ok_or_else(|| thread_gone().when(doing))?;
             let now = self.clock.tick();
-            for event in self.events.drain(..) {
+            for event in batch.map_err(failed(doing))? {
                 if let Event::Keepalive { reply_wanted: true, .. } = event {
                     self.tell.send_modify(|told| told.asked = told.asked.wrapping_add(1));
                 }
@@ -272,9 +281,7 @@ impl Source for PostgresSource {
         let told = timeout(&*self.clock, LEAVE_WITHIN, &mut self.feedback).await;
         let ended = async {
             // What still comes was not asked for any more; it comes again with the next session.
-            while self.stream.next(&mut self.events).await.is_ok() {
-                self.events.clear();
-            }
+            while let Some(Ok(_)) = self.batches.recv().await {}
         };
         if let Ok(Ok(Err(error))) = told {
             return Err(failed("telling the server what is durable")(error));
@@ -290,6 +297,11 @@ impl Drop for PostgresSource {
     fn drop(&mut self) {
         self.feedback.abort();
     }
+}
+
+/// What ran on the thread was cut off, which only a defect of ours can do.
+fn thread_gone() -> SourceErrorKind {
+    SourceErrorKind::Thread(std::io::Error::other("it ended before its time"))
 }
 
 fn failed(doing: &'static str) -> impl FnOnce(ConnectError) -> SourceError {

@@ -128,11 +128,11 @@ pub fn show(states: &BTreeMap<SourceName, SourceState>, (tick, now): (Tick, Time
     }
 }
 
-/// Shows how the keys are; nothing where no key service is asked.
+/// Shows how the keys are. A key file is never in trouble, and nothing ends sealing under it.
 pub fn show_keys(keys: &KeySight, tick: Tick) {
+    metrics::gauge!(KEY_UP.name).set(flag(keys.trouble.is_none()));
     if let Some(until) = keys.seals_until {
         metrics::gauge!(KEY_SEALS_SECONDS.name).set(until.since(tick).as_secs_f64());
-        metrics::gauge!(KEY_UP.name).set(flag(keys.trouble.is_none()));
     }
 }
 

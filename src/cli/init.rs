@@ -5,6 +5,7 @@ use serde_json::json;
 use crate::cli::args::InitArgs;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
+use crate::cli::keys;
 use crate::cli::out;
 use crate::cli::scene::Scene;
 use crate::config::{Identity, SourceSettings};
@@ -70,17 +71,49 @@ pub async fn prepare(scene: &Scene, source: &SourceSettings) -> Result<(), Failu
 
 /// The store, and a key for a store that holds nothing yet: never a new key beside a log that another one sealed.
 async fn store_and_key(scene: &Scene, args: &InitArgs, done: &mut Vec<String>) -> Result<(), Failure> {
-    let folder = &scene.config.store.folder;
-    let opened = FolderStore::open(folder, std::sync::Arc::clone(&scene.clock)).await;
-    let is_empty = match &opened {
-        Err(_) => true,
-        Ok(store) => crate::store::sources(store).await?.is_empty(),
-    };
-    let key = &scene.config.key.file;
+    let (mut holding, mut missing) = (Vec::new(), Vec::new());
+    for settings in scene.config.stores() {
+        match assemble::open_store(settings, &scene.clock).await {
+            Err(_) => missing.push(settings),
+            Ok(store) if !crate::store::sources(&*store).await?.is_empty() => holding.push(&settings.name),
+            Ok(_) => {}
+        }
+    }
+    if let (Some(first), Some(mirror)) = (missing.first().filter(|lost| **lost == &scene.config.store), holding.first())
+    {
+        // A new log in an empty first store would hide the one that the mirror holds.
+        let sentence = format!(
+            "store {} is not there, and mirror {mirror} holds a log: bring the store back, or make the mirror the first \
+             one with `holdfast store promote {mirror}`",
+            first.name
+        );
+        return Err(Failure::text(Exit::Unavailable, sentence));
+    }
+    if scene.config.key.kms.is_some() {
+        done.push(keys::prove_service(scene).await?);
+    } else {
+        key_file(scene, args, holding.is_empty(), done)?;
+    }
+    for settings in scene.config.stores() {
+        let folder = settings.folder.display();
+        if !missing.contains(&settings) {
+            done.push(format!("store {folder} is there"));
+            continue;
+        }
+        if !args.dry_run {
+            FolderStore::create(&settings.folder).await?;
+        }
+        done.push(format!("store {folder} made"));
+    }
+    Ok(())
+}
+
+fn key_file(scene: &Scene, args: &InitArgs, store_is_empty: bool, done: &mut Vec<String>) -> Result<(), Failure> {
+    let (key, folder) = (scene.config.key.need_file()?, &scene.config.store.folder);
     if key.exists() {
         FileKey::read(key).map_err(|error| Failure::of(Exit::Unavailable, error))?;
         done.push(format!("key file {} is there", key.display()));
-    } else if !is_empty {
+    } else if !store_is_empty {
         let sentence = format!(
             "the store {} holds a log and the key file {} is missing; put the copy of the key there that sealed it",
             folder.display(),
@@ -93,17 +126,6 @@ async fn store_and_key(scene: &Scene, args: &InitArgs, done: &mut Vec<String>) -
             fresh.write_new(key).map_err(|error| Failure::of(Exit::Failed, error))?;
         }
         done.push(format!("key file {} made: keep a copy away from this machine and the store", key.display()));
-    }
-    for settings in scene.config.stores() {
-        let folder = &settings.folder;
-        if FolderStore::open(folder, std::sync::Arc::clone(&scene.clock)).await.is_ok() {
-            done.push(format!("store {} is there", folder.display()));
-            continue;
-        }
-        if !args.dry_run {
-            FolderStore::create(folder).await?;
-        }
-        done.push(format!("store {} made", folder.display()));
     }
     Ok(())
 }

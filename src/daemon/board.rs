@@ -135,25 +135,46 @@ impl SourceState {
     }
 }
 
-/// The states of all sources.
+/// What is true of the keys.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeySight {
+    /// What is wrong with the key service, and what to do.
+    pub trouble: Option<String>,
+    /// Since when.
+    pub since: Option<Tick>,
+    /// When sealing ends unless a new data key comes; `None` without a key service.
+    pub seals_until: Option<Tick>,
+}
+
+/// The states of all sources, of the keys and of the mirrors.
 #[derive(Debug, Default)]
-pub struct Board(Mutex<BTreeMap<SourceName, SourceState>>, Mutex<Vec<MirrorSight>>);
+pub struct Board(Mutex<BTreeMap<SourceName, SourceState>>, Mutex<KeySight>, Mutex<Vec<MirrorSight>>);
 
 impl Board {
     /// What is true of the mirrors from now on.
     pub fn see_mirrors(&self, sights: Vec<MirrorSight>) {
-        *self.1.lock().unwrap_or_else(PoisonError::into_inner) = sights;
+        *self.2.lock().unwrap_or_else(PoisonError::into_inner) = sights;
     }
 
     /// What is true of the mirrors now, in the order of the configuration.
     pub fn mirrors(&self) -> Vec<MirrorSight> {
-        self.1.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.2.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Changes what is true of a source.
     pub fn update(&self, source: &SourceName, change: impl FnOnce(&mut SourceState)) {
         let mut states = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         change(states.entry(source.clone()).or_default());
+    }
+
+    /// Changes what is true of the keys.
+    pub fn see_keys(&self, sight: KeySight) {
+        *self.1.lock().unwrap_or_else(PoisonError::into_inner) = sight;
+    }
+
+    /// What is true of the keys now.
+    pub fn keys(&self) -> KeySight {
+        self.1.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What is true of all sources now.

@@ -72,7 +72,7 @@ impl Boundaries for Proved {
         }
         let key = newest?;
         let bytes = store.get(&key, Part::Whole).await.ok()?.bytes();
-        let header = boundary::read(Object::open(&key, bytes, &self.0.keys).ok()?).ok()?;
+        let header = boundary::read(Object::open(&self.0, &key, bytes).await.ok()?).ok()?;
         (layout::boundary(source, header.slot) == key).then_some(header.slot)
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::daemon::board::{Board, Phase, SourceState};
+use crate::daemon::board::{Board, KeySight, Phase, SourceState};
 use crate::daemon::policy;
 use crate::model::{SourceName, Tick, Timestamp};
 use crate::store::mirror::{Duty, MirrorSight};
@@ -30,7 +30,8 @@ pub fn value(board: &Board, sight: &Sight, now: Now) -> Value {
     let states = board.read();
     let sources: Vec<_> = states.iter().map(|(name, state)| source(name, state, now)).collect();
     let mirrors: Vec<_> = board.mirrors().iter().map(|sight| mirror(sight, now)).collect();
-    let all_alarms = [alarms(&states, sight, now), mirror_alarms(&board.mirrors())].concat();
+    let all_alarms =
+        [key_alarms(&board.keys(), now.0), alarms(&states, sight, now), mirror_alarms(&board.mirrors())].concat();
     json!({
         "service": sight.service,
         "time": now.1.to_string(),
@@ -131,6 +132,13 @@ fn alarms(states: &BTreeMap<SourceName, SourceState>, sight: &Sight, now: Now) -
         }
     }
     alarms
+}
+
+/// What a person should do about the keys.
+fn key_alarms(keys: &KeySight, tick: Tick) -> Vec<String> {
+    let Some(trouble) = &keys.trouble else { return Vec::new() };
+    let left = keys.seals_until.map_or(Duration::ZERO, |until| until.since(tick));
+    vec![format!("{trouble}; sealing can go on for {} h", left.as_secs() / 3600)]
 }
 
 /// Whether every source's task is alive.

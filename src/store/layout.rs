@@ -6,6 +6,7 @@
 //!   boundary/<source>/<slot>.bnd            from that slot on everything must be there
 //!   base/<source>/<base>/<number>.part      one object of a base
 //!   base/<source>/<base>/manifest           what makes these objects a base
+//!   keys/<32 hex>/<32 hex>.rewrap           later wraps of the data key of these wraps, for these keys
 //!   first/<number>.fst                      which store decides from now on; see `order`
 //!   probe/<32 hex>                          `check` makes and removes these
 //! ```
@@ -61,6 +62,13 @@ pub enum Named {
         /// Which base.
         base: BaseId,
     },
+    /// Later wraps of a data key.
+    Rewrap {
+        /// The first half of the id of the wraps in old headers.
+        wraps: [u8; 16],
+        /// The first half of the id of those for whom it was wrapped again.
+        recipients: [u8; 16],
+    },
     /// Which of several stores decides.
     First {
         /// Counts the changes; the highest holds.
@@ -93,6 +101,20 @@ pub fn base_part(source: &SourceName, base: BaseId, number: u32) -> ObjectKey {
 /// The name of a base's manifest.
 pub fn manifest(source: &SourceName, base: BaseId) -> ObjectKey {
     key(format_args!("base/{source}/{base}/manifest"))
+}
+
+/// The name of later wraps of a data key: for the wraps with this id, for the recipients with that.
+pub fn rewrap(wraps: &[u8; 32], recipients: &[u8; 32]) -> ObjectKey {
+    key(format_args!("keys/{}/{}.rewrap", half(wraps), half(recipients)))
+}
+
+/// What all later wraps of one data key start with.
+pub fn rewraps_prefix(wraps: &[u8; 32]) -> String {
+    format!("keys/{}/", half(wraps))
+}
+
+fn half(id: &[u8; 32]) -> String {
+    hex::encode(id.first_chunk::<16>().expect("32 bytes have sixteen"))
 }
 
 /// The name of a claim about which store decides.
@@ -142,7 +164,7 @@ pub const PROBES_PREFIX: &str = "probe/";
 /// What all that a mirror holds starts with, in the order in which it is copied, so that a mirror is at every instant what
 /// the first store may have been: a boundary before the log that begins there, a checkpoint behind what it lists, and a
 /// manifest (whose name sorts last) behind the parts of its base.
-pub const MIRRORED: [&str; 5] = [FIRSTS_PREFIX, "boundary/", LOGS_PREFIX, "checkpoint/", "base/"];
+pub const MIRRORED: [&str; 6] = [FIRSTS_PREFIX, "keys/", "boundary/", LOGS_PREFIX, "checkpoint/", "base/"];
 
 /// Sorts after every segment of the source and before every other log that follows: where a search for sources goes on.
 pub fn after_segments(source: &SourceName) -> ObjectKey {
@@ -167,6 +189,11 @@ pub fn parse(name: &ObjectKey) -> Option<Named> {
     if kind == "probe" {
         let named = Named::Probe(*parse_id(parts.next()?)?.as_bytes());
         return parts.next().is_none().then_some(named);
+    }
+    if kind == "keys" {
+        let wraps = *parse_id(parts.next()?)?.as_bytes();
+        let recipients = *parse_id(parts.next()?.strip_suffix(".rewrap")?)?.as_bytes();
+        return parts.next().is_none().then_some(Named::Rewrap { wraps, recipients });
     }
     if kind == "first" {
         let number = parse_number(parts.next()?.strip_suffix(".fst")?, 16)?;
@@ -227,6 +254,9 @@ mod tests {
             Named::Boundary { source, slot } => boundary(source, *slot),
             Named::BasePart { source, base, number } => base_part(source, *base, *number),
             Named::Manifest { source, base } => manifest(source, *base),
+            Named::Rewrap { wraps, recipients } => {
+                rewrap(&[*wraps, [0; 16]].concat().try_into().unwrap(), &[*recipients; 2].concat().try_into().unwrap())
+            }
             Named::First { number } => first(*number),
             Named::Probe(id) => probe(*id),
         }
@@ -237,7 +267,7 @@ mod tests {
     }
 
     fn named() -> impl Strategy<Value = Named> {
-        (0..7, source(), 1..=u64::MAX, any::<[u8; 16]>(), any::<u32>()).prop_map(|(kind, source, slot, id, number)| {
+        (0..8, source(), 1..=u64::MAX, any::<[u8; 16]>(), any::<u32>()).prop_map(|(kind, source, slot, id, number)| {
             let (slot, base) = (Slot::new(slot), BaseId::from_bytes(id));
             match kind {
                 0 => Named::Segment { source, slot },
@@ -245,7 +275,8 @@ mod tests {
                 2 => Named::Boundary { source, slot },
                 3 => Named::BasePart { source, base, number },
                 4 => Named::Manifest { source, base },
-                5 => Named::First { number: slot.get() },
+                5 => Named::Rewrap { wraps: id, recipients: [7; 16] },
+                6 => Named::First { number: slot.get() },
                 _ => Named::Probe(id),
             }
         })
@@ -269,7 +300,7 @@ mod tests {
         }
 
         #[test]
-        fn any_name_that_parses_is_the_one_name_of_its_object(text in "(log|base|probe|boundary|checkpoint|first)/[a-c0-1]{1,3}(/[0-9a-gA]{1,32}(.seg|.ckp|.bnd|.fst)?)?(/[0-9a-f]{8}.part|/manifest)?") {
+        fn any_name_that_parses_is_the_one_name_of_its_object(text in "(log|base|probe|keys|boundary|checkpoint|first)/[a-c0-1]{1,3}(/[0-9a-gA]{1,32}(.seg|.ckp|.bnd|.fst)?)?(/[0-9a-f]{8}.part|/manifest)?") {
             if let Ok(key) = text.parse::<ObjectKey>() && let Some(named) = parse(&key) {
                 prop_assert_eq!(make(&named), key);
             }

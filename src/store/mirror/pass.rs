@@ -269,7 +269,7 @@ impl Mirror {
     async fn bring(&self, first: &dyn Store, key: &ObjectKey, doubt: u64) -> Result<(), PassError> {
         match layout::parse(key) {
             None | Some(Named::Probe(_)) => return Ok(()),
-            Some(Named::Segment { .. } | Named::Boundary { .. } | Named::First { .. }) => {}
+            Some(Named::Segment { .. } | Named::Boundary { .. } | Named::Rewrap { .. } | Named::First { .. }) => {}
             Some(Named::Checkpoint { .. } | Named::BasePart { .. } | Named::Manifest { .. }) => {
                 // The log went on meanwhile; a checkpoint may list what the comparison of the log did not see.
                 self.drain(first).await?;

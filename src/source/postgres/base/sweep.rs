@@ -69,6 +69,7 @@ async fn unfinished(env: &LogEnv, source: &SourceName) -> Result<Vec<(BaseId, Ti
                 Named::Segment { .. }
                 | Named::Checkpoint { .. }
                 | Named::Boundary { .. }
+                | Named::Rewrap { .. }
                 | Named::First { .. }
                 | Named::Probe(_),
             )

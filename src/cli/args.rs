@@ -14,7 +14,7 @@ use crate::step::{Death, DeathError};
 
 mod stores;
 
-pub use stores::{CatalogVerb, PromoteArgs, StoreChoice, StoreVerb};
+pub use stores::{CatalogVerb, CheckArgs, ListArgs, PromoteArgs, StoreChoice, StoreVerb};
 
 /// Keeps one continuous, encrypted history of PostgreSQL, and brings it back as it was at any moment.
 #[derive(Debug, Parser)]
@@ -102,17 +102,6 @@ pub struct InitArgs {
     pub yes: bool,
 }
 
-/// `check`
-#[derive(Debug, Arguments)]
-pub struct CheckArgs {
-    /// The store.
-    #[command(flatten)]
-    pub store: StoreChoice,
-    /// Do what check proposes for tables without a usable replica identity
-    #[arg(long)]
-    pub fix: bool,
-}
-
 /// `run`
 #[derive(Debug, Arguments)]
 pub struct RunArgs {
@@ -142,17 +131,6 @@ pub enum Job {
 pub struct BackupArgs {
     /// Of this source [default: of every source]
     #[arg(value_name = "SOURCE")]
-    pub source: Option<SourceName>,
-}
-
-/// `list`
-#[derive(Debug, Arguments)]
-pub struct ListArgs {
-    /// The store.
-    #[command(flatten)]
-    pub store: StoreChoice,
-    /// Of this source alone
-    #[arg(long, value_name = "NAME")]
     pub source: Option<SourceName>,
 }
 

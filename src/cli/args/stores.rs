@@ -3,6 +3,7 @@
 use clap::{Args as Arguments, Subcommand};
 
 use crate::cli::args::{Args, Verb};
+use crate::model::SourceName;
 
 /// Which store a verb works from.
 #[derive(Clone, Debug, Default, Arguments)]
@@ -10,6 +11,28 @@ pub struct StoreChoice {
     /// From this store alone, a mirror for example [default: the first one]
     #[arg(long = "store", value_name = "NAME")]
     pub name: Option<String>,
+}
+
+/// `check`
+#[derive(Debug, Arguments)]
+pub struct CheckArgs {
+    /// The store.
+    #[command(flatten)]
+    pub store: StoreChoice,
+    /// Do what check proposes for tables without a usable replica identity
+    #[arg(long)]
+    pub fix: bool,
+}
+
+/// `list`
+#[derive(Debug, Arguments)]
+pub struct ListArgs {
+    /// The store.
+    #[command(flatten)]
+    pub store: StoreChoice,
+    /// Of this source alone
+    #[arg(long, value_name = "NAME")]
+    pub source: Option<SourceName>,
 }
 
 /// `catalog`

@@ -200,9 +200,7 @@ impl Capture {
         }
         let BaseKnows { shapes, passed_over, system_id: base_of } = self.bases.newest_knows();
         let history = History::load(&self.env, &self.settings.name).await?;
-        let session = last_session(&self.env, &self.settings.name, &history).await?;
-        let durable = history.last().map_or(Lsn::ZERO, |last| Lsn::from(last.to));
-        let logged = Logged::of(session.as_deref(), durable);
+        let logged = self.logged(&history).await?;
         opened.compare(&Logged { system_id: logged.system_id.or(base_of), ..logged }).await?;
         let taken = fence::take(&self.env, &self.settings.name, inheritance.epoch).await;
         if let Err(LogError::FenceUndecided { epoch, .. }) = &taken {
@@ -231,6 +229,14 @@ impl Capture {
         tracing::info!(source = %self.settings.name, epoch = writer.epoch().get(), from = %held.durable, "capturing");
         let observer: Arc<dyn Observer> = Arc::<Self>::clone(self);
         Ok(Pipeline::new(writer, Box::new(source), Arc::clone(&self.env.clock), observer))
+    }
+
+    /// What the log says of the server that it is of.
+    async fn logged(&self, history: &History) -> Result<Logged, LogError> {
+        let session = last_session(&self.env, &self.settings.name, history).await?;
+        let durable = history.last().map_or(Lsn::ZERO, |last| Lsn::from(last.to));
+        let Some(session) = session else { return Ok(Logged { durable, ..Logged::default() }) };
+        Logged::of(&session.wire, durable).map_err(|error| session.unreadable(error))
     }
 
     /// Capture goes on past a lost object, since history behind it is still worth having; but not without a word (L11).

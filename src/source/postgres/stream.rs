@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::clock::{Clock, timeout};
+use crate::codec::wire::WireError;
 use crate::connect::{ConnectError, ConnectTarget, Event, Mode, Session, SystemIdentity};
 use crate::model::{Kind, Lsn, Position, Record, SourceName};
 use crate::source::postgres::feedback::{self, Told};
@@ -70,12 +71,14 @@ pub struct Logged {
 }
 
 impl Logged {
-    /// What the record of a session says, and up to where the log is durable.
-    pub fn of(session: Option<&[u8]>, durable: Lsn) -> Self {
-        let parsed: Option<serde_json::Value> = session.and_then(|json| serde_json::from_slice(json).ok());
-        let system_id = parsed.as_ref().and_then(|session| session.get("system_id")?.as_str()?.parse().ok());
-        let timeline = parsed.as_ref().and_then(|session| session.get("timeline")?.as_u64()?.try_into().ok());
-        Self { durable, system_id, timeline }
+    /// What the record of a session says, and up to where the log is durable. A record that cannot be read is an error:
+    /// taken for one that says nothing, it would let another server's history be glued on (L3).
+    pub fn of(json: &[u8], durable: Lsn) -> Result<Self, WireError> {
+        let foreign = WireError::Foreign { what: "the record of a session" };
+        let session: serde_json::Value = serde_json::from_slice(json).map_err(|_| foreign)?;
+        let system_id = session.get("system_id").and_then(|id| id.as_str()?.parse().ok()).ok_or(foreign)?;
+        let timeline = session.get("timeline").and_then(|id| id.as_u64()?.try_into().ok()).ok_or(foreign)?;
+        Ok(Self { durable, system_id: Some(system_id), timeline: Some(timeline) })
     }
 }
 
@@ -318,5 +321,23 @@ mod tests {
         assert_eq!(switch_point(history, 1), Some(Lsn::new(0x300_0148)));
         assert_eq!(switch_point(history, 2), Some(Lsn::new(0x500_0000)));
         assert_eq!(switch_point(history, 3), None);
+    }
+
+    #[test]
+    fn l3_a_sessions_record_that_cannot_be_read_is_an_error_and_not_an_unknown_server() {
+        #[rustfmt::skip]
+        let cases = [
+            // record                                              read                    why
+            (r#"{"system_id":"9","timeline":3,"new":true}"#,       Some((9, 3)),           "names that come later"),
+            ("",                                                   None,                   "nothing"),
+            ("session",                                            None,                   "no JSON"),
+            (r#"{"timeline":3}"#,                                  None,                   "no server"),
+            (r#"{"system_id":"x","timeline":3}"#,                  None,                   "a server that is none"),
+            (r#"{"system_id":"9","timeline":4294967296}"#,         None,                   "a timeline that is none"),
+        ];
+        for (record, read, why) in cases {
+            let said = Logged::of(record.as_bytes(), Lsn::new(7)).ok();
+            assert_eq!(said.map(|said| (said.system_id.unwrap(), said.timeline.unwrap())), read, "{why}");
+        }
     }
 }

@@ -19,7 +19,7 @@ use crate::log::LogEnv;
 use crate::model::Tick;
 use crate::restore::Survey;
 use crate::restore::windows::restorable_since;
-use crate::source::postgres::base::{self, BaseOrder, BaseProgress, NoProgress};
+use crate::source::postgres::base::{self, BaseOrder, BaseProgress, NoProgress, sweep};
 
 /// The wait after the first failure; it doubles with each more.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
@@ -117,9 +117,13 @@ impl BaseKeeper {
     /// Takes bases when they are due, until it is dropped.
     pub async fn run(self: Arc<Self>) {
         let mut failures = 0;
+        // Of the daemon before, which may have died while it took one.
+        sweep::tidy(&self.env, &self.order).await;
         loop {
             self.wait_until_due().await;
-            if self.take_one().await {
+            let taken = self.take_one().await;
+            sweep::tidy(&self.env, &self.order).await;
+            if taken {
                 failures = 0;
                 continue;
             }

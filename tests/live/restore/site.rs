@@ -99,7 +99,7 @@ impl Site {
     /// Takes a base.
     pub(crate) async fn base(&self) -> Manifest {
         let log = History::load(&self.env, &self.source).await.unwrap().log;
-        let order = BaseOrder { source: self.source.clone(), target: self.server.target(), jobs: 2, log };
+        let order = BaseOrder { source: self.source.clone(), target: self.server.target(), jobs: 2, log, claims: None };
         let progress: Arc<dyn BaseProgress> = Arc::new(NoProgress);
         base::take(&self.env, &order, &progress).await.unwrap()
     }

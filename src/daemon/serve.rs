@@ -155,7 +155,7 @@ impl Platform {
             slot_bytes_max: source.slot_bytes_max,
             board: Arc::clone(&self.board),
             given_up: Arc::clone(&capture.given_up),
-            clock: Arc::clone(&self.env.clock),
+            env: self.env.clone(),
         })
     }
 

@@ -20,11 +20,11 @@ use crate::daemon::metrics as words;
 use crate::daemon::pipeline::{Ended, Observer, Pipeline, PipelineError};
 use crate::daemon::policy::{self, Verdict};
 use crate::log::session::last_session;
-use crate::log::{CutRule, Durable, History, LogEnv, LogError, Writer, fence};
+use crate::log::{CutRule, Durable, History, LogEnv, LogError, Reign, Writer, fence};
 use crate::model::{Epoch, Lsn, Slot, Tick};
 use crate::source::postgres::context::PostgresContext;
 use crate::source::postgres::intake::Shapes;
-use crate::source::postgres::slot::{Held, Renewal};
+use crate::source::postgres::slot::{Found, Held, Renewal, Start};
 use crate::source::postgres::stream::{Known, Logged, Opened, PostgresSettings};
 use crate::source::{SourceError, SourceErrorKind};
 
@@ -210,18 +210,16 @@ impl Capture {
         let reign = taken?;
         inheritance.epoch = Some(reign.epoch);
         self.tell_of_missing(&reign.missing);
-        let held = Held { durable: Lsn::from(reign.cursor.to), latest: reign.cursor.to_time };
-        let known =
-            Known { held, shapes, passed_over, renewal: self.renewal(inheritance), drain: until == Until::CaughtUp };
-        let source = opened.stream(known).await?;
-        if source.has_new_slot() {
-            inheritance.renewed = Some(self.env.clock.tick());
-            self.given_up.store(false, Ordering::Relaxed);
-        }
+        let held = held(&reign);
+        let start = self.take_slot(&mut opened, &reign, inheritance).await?;
+        let known = Known { held, shapes, passed_over, drain: until == Until::CaughtUp };
+        let source = opened.stream(start, known).await?;
         let (context, begun) = (Box::new(PostgresContext::default()), self.env.clock.tick());
+        let fence = reign.next.before();
         let writer = Writer::new(&self.env, &self.settings.name, reign, self.rule, context);
         self.board.update(&self.settings.name, |state| {
             state.epoch = writer.epoch();
+            state.slot = fence;
             state.became_durable(held.durable, begun);
             state.durable_time = Some(held.latest).filter(|time| *time > crate::model::Timestamp::MIN);
             state.phase = Phase::Capturing;
@@ -237,6 +235,31 @@ impl Capture {
         let durable = history.last().map_or(Lsn::ZERO, |last| Lsn::from(last.to));
         let Some(session) = session else { return Ok(Logged { durable, ..Logged::default() }) };
         Logged::of(&session.wire, durable).map_err(|error| session.unreadable(error))
+    }
+
+    /// Frees the slot and makes sure that it serves. Each act on the server that cannot be taken back comes right behind a
+    /// look whether the log is still ours: who was fenced meanwhile must not end, drop or make what is the rival's (L5).
+    async fn take_slot(
+        &self,
+        opened: &mut Opened,
+        reign: &Reign,
+        inheritance: &mut Inheritance,
+    ) -> Result<Start, PipelineError> {
+        let still_ours = || fence::still_ours(&self.env, &self.settings.name, reign.epoch, reign.next);
+        let held = held(reign);
+        still_ours().await?;
+        opened.release().await?;
+        match opened.reconcile(held).await? {
+            Found::Usable(start) => Ok(start),
+            Found::Useless(old) => {
+                let renewal = self.renewal(inheritance);
+                still_ours().await?;
+                let start = opened.renew(old, held, renewal).await?;
+                inheritance.renewed = Some(self.env.clock.tick());
+                self.given_up.store(false, Ordering::Relaxed);
+                Ok(start)
+            }
+        }
     }
 
     /// Capture goes on past a lost object, since history behind it is still worth having; but not without a word (L11).
@@ -311,6 +334,11 @@ impl Observer for Capture {
         self.board.update(&self.settings.name, |state| state.gap = Some(gap.reason.name().to_owned()));
         self.bases.wanted(gap);
     }
+}
+
+/// What the log holds as a reign over it begins.
+fn held(reign: &Reign) -> Held {
+    Held { durable: Lsn::from(reign.cursor.to), latest: reign.cursor.to_time }
 }
 
 /// Waits until everything is to stop; for ever if nobody can say so any more.

@@ -23,7 +23,7 @@ use crate::source::postgres::heartbeat::emit;
 use crate::source::postgres::intake::{Intake, Shapes, push_gap};
 use crate::source::postgres::names;
 use crate::source::postgres::reader::{Batch, SocketThread};
-use crate::source::postgres::slot::{self, Held, Place, Renewal, Start};
+use crate::source::postgres::slot::{self, Found, Held, Old, Place, Renewal, Start};
 use crate::source::{Arrival, Source, SourceError, SourceErrorKind};
 
 /// Memory of the server for one transaction's changes before it spills to its disk.
@@ -53,8 +53,6 @@ pub struct Known {
     pub shapes: Shapes,
     /// Tables of extensions, which no base promises.
     pub passed_over: BTreeSet<u32>,
-    /// Whether a new slot may be made.
-    pub renewal: Renewal,
     /// Whether to say when everything that is there now has been handed over.
     pub drain: bool,
 }
@@ -160,12 +158,26 @@ impl Opened {
         Ok(state.and_then(|state| state.active_pid))
     }
 
-    /// Begins to stream. The writer's fence is durable by now, so an older session is ended.
-    pub async fn stream(mut self, known: Known) -> Result<PostgresSource, SourceError> {
+    /// Ends an older session that reads from the slot. The writer's fence is durable by now.
+    pub async fn release(&mut self) -> Result<(), SourceError> {
+        slot::release(&mut self.session, &names::slot(&self.settings.name), &*self.clock).await
+    }
+
+    /// Compares the slot with the log, and changes nothing.
+    pub async fn reconcile(&mut self, held: Held) -> Result<Found, SourceError> {
+        slot::reconcile(&mut self.session, &names::slot(&self.settings.name), held).await
+    }
+
+    /// Makes a new slot, in place of the one that is of no use.
+    pub async fn renew(&mut self, old: Old, held: Held, renewal: Renewal) -> Result<Start, SourceError> {
         let slot = names::slot(&self.settings.name);
         let place = Place { target: &self.settings.target, clock: &*self.clock, slot: &slot };
-        slot::release(&mut self.session, &slot, &*self.clock).await?;
-        let start = slot::reconcile(&mut self.session, place, known.held, known.renewal).await?;
+        slot::renew(&mut self.session, place, (old, held), renewal).await
+    }
+
+    /// Begins to stream from where slot and log agreed to.
+    pub async fn stream(mut self, start: Start, known: Known) -> Result<PostgresSource, SourceError> {
+        let slot = names::slot(&self.settings.name);
         let drain_to = if known.drain { Some(self.drain_target().await?) } else { None };
         let first = self.first_arrivals(&slot, &start);
         let publications: Vec<_> =
@@ -180,16 +192,7 @@ impl Opened {
         let intake = intake.knowing(known.shapes).passing_over(known.passed_over).draining(drain_to);
         let feedback = self.thread.spawn(feedback::run(feedback, told, Arc::clone(&self.clock)));
         let batches = self.thread.read_ahead(stream, Arc::clone(&self.clock));
-        Ok(PostgresSource {
-            batches,
-            intake,
-            tell,
-            feedback,
-            _thread: self.thread,
-            first,
-            new_slot: start.renewed,
-            clock: self.clock,
-        })
+        Ok(PostgresSource { batches, intake, tell, feedback, _thread: self.thread, first, clock: self.clock })
     }
 
     /// What `--until-caught-up` drains to: everything that has been committed by now lies below. A heartbeat behind it
@@ -231,15 +234,7 @@ pub struct PostgresSource {
     feedback: JoinHandle<Result<(), ConnectError>>,
     _thread: SocketThread,
     first: Vec<Arrival>,
-    new_slot: bool,
     clock: Arc<dyn Clock>,
-}
-
-impl PostgresSource {
-    /// Whether the slot had to be made anew.
-    pub const fn has_new_slot(&self) -> bool {
-        self.new_slot
-    }
 }
 
 #[async_trait::async_trait]

@@ -10,7 +10,6 @@ use tokio::sync::{Notify, watch};
 
 use crate::clock::sleep;
 use crate::codec::base::{Manifest, Table};
-use crate::codec::gap::Gap;
 use crate::codec::pgoutput::{Relation, RelationColumn, ReplicaIdentity};
 use crate::daemon::board::Board;
 use crate::daemon::metrics::BASE_FAILURES;
@@ -241,10 +240,11 @@ impl Bases for BaseKeeper {
             shapes: Some(newest.tables.iter().map(|table| (table.relid, relation(table))).collect()),
             passed_over: newest.passed_over.iter().copied().collect(),
             system_id: Some(newest.server.system_id),
+            point: Some(newest.point),
         }
     }
 
-    fn wanted(&self, _gap: &Gap) {
+    fn wanted(&self) {
         self.still_wanted();
         self.wake.notify_one();
     }

@@ -20,8 +20,8 @@ use crate::daemon::metrics as words;
 use crate::daemon::pipeline::{Ended, Observer, Pipeline, PipelineError};
 use crate::daemon::policy::{self, Verdict};
 use crate::log::session::last_session;
-use crate::log::{CutRule, Durable, History, LogEnv, LogError, Reign, Writer, fence};
-use crate::model::{Epoch, Lsn, Slot, Tick};
+use crate::log::{CutRule, Durable, History, Hole, LogEnv, LogError, Reign, Writer, fence};
+use crate::model::{Epoch, Lsn, Tick};
 use crate::source::postgres::context::PostgresContext;
 use crate::source::postgres::intake::Shapes;
 use crate::source::postgres::slot::{Found, Held, Renewal, Start};
@@ -66,6 +66,8 @@ pub struct BaseKnows {
     pub passed_over: BTreeSet<u32>,
     /// The cluster that it is of.
     pub system_id: Option<u64>,
+    /// Where it stands.
+    pub point: Option<Lsn>,
 }
 
 /// What a life asks the bases for.
@@ -73,7 +75,7 @@ pub trait Bases: Send + Sync {
     /// What the newest base knows, for comparison with the stream.
     fn newest_knows(&self) -> BaseKnows;
     /// A new one is wanted.
-    fn wanted(&self, gap: &Gap);
+    fn wanted(&self);
 }
 
 /// Captures one source.
@@ -198,7 +200,7 @@ impl Capture {
         if until == Until::CaughtUp {
             self.wait_for_slot(&mut opened).await?;
         }
-        let BaseKnows { shapes, passed_over, system_id: base_of } = self.bases.newest_knows();
+        let BaseKnows { shapes, passed_over, system_id: base_of, point } = self.bases.newest_knows();
         let history = History::load(&self.env, &self.settings.name).await?;
         let logged = self.logged(&history).await?;
         opened.compare(&Logged { system_id: logged.system_id.or(base_of), ..logged }).await?;
@@ -209,7 +211,7 @@ impl Capture {
         }
         let reign = taken?;
         inheritance.epoch = Some(reign.epoch);
-        self.tell_of_missing(&reign.missing);
+        self.tell_of_missing(&history.holes(), point);
         let held = held(&reign);
         let start = self.take_slot(&mut opened, &reign, inheritance).await?;
         let known = Known { held, shapes, passed_over, drain: until == Until::CaughtUp };
@@ -262,13 +264,21 @@ impl Capture {
         }
     }
 
-    /// Capture goes on past a lost object, since history behind it is still worth having; but not without a word (L11).
-    fn tell_of_missing(&self, missing: &[Slot]) {
-        let Some(first) = missing.first() else { return };
+    /// Capture goes on past a lost object, since history behind it is still worth having; but not without a word (L11), and
+    /// where the newest base does not lead behind it a new one is wanted at once (L3).
+    fn tell_of_missing(&self, holes: &[Hole], base: Option<Lsn>) {
+        let missing = u64::try_from(holes.len()).unwrap_or(u64::MAX);
+        self.board.update(&self.settings.name, |state| state.missing = missing);
+        let Some(first) = holes.first() else { return };
         let sentence = "The log in the store is damaged";
         metrics::counter!(words::ERRORS.name, "source" => self.name(), "kind" => sentence).increment(1);
-        let (source, many) = (&self.settings.name, missing.len());
-        tracing::error!(%source, %first, many, "{sentence}: objects are missing; run holdfast verify");
+        let (source, first) = (&self.settings.name, first.slot);
+        tracing::error!(%source, %first, missing, "{sentence}: objects are missing; run holdfast verify");
+        if holes.iter().any(|hole| base.is_none_or(|base| base.position() < hole.place)) {
+            let gap = format!("object {first} of the log is missing");
+            self.board.update(&self.settings.name, |state| state.gap = Some(gap));
+            self.bases.wanted();
+        }
     }
 
     fn renewal(&self, inheritance: &Inheritance) -> Renewal {
@@ -332,7 +342,7 @@ impl Observer for Capture {
         tracing::warn!(source = %self.settings.name, reason = gap.reason.name(), detail = gap.detail, "gap");
         metrics::counter!(words::GAPS.name, "source" => self.name(), "reason" => gap.reason.name()).increment(1);
         self.board.update(&self.settings.name, |state| state.gap = Some(gap.reason.name().to_owned()));
-        self.bases.wanted(gap);
+        self.bases.wanted();
     }
 }
 

@@ -35,8 +35,6 @@ pub struct Reign {
     pub unlisted: Vec<Entry>,
     /// The newest checkpoint.
     pub checkpoint: Slot,
-    /// Objects that are missing before it: damage that a person must know of.
-    pub missing: Vec<Slot>,
     /// What seals this reign's objects.
     pub seal: Seal,
 }
@@ -128,17 +126,7 @@ async fn try_take(env: &LogEnv, source: &SourceName, history: History) -> Result
             next = next.next();
         }
     }
-    Ok(Some(Reign {
-        log,
-        epoch,
-        next,
-        previous: hash,
-        cursor,
-        unlisted,
-        checkpoint: after,
-        missing: history.missing,
-        seal,
-    }))
+    Ok(Some(Reign { log, epoch, next, previous: hash, cursor, unlisted, checkpoint: after, seal }))
 }
 
 /// Where the log stands, and the hash of its last live object.

@@ -9,7 +9,7 @@ use crate::log::{Assembler, Item, LogEnv, Reader};
 use crate::model::{LogId, Lsn, Position, SourceName};
 use crate::restore::cut::{Completion, Window};
 use crate::restore::error::RestoreError;
-use crate::restore::plan::PlacedGap;
+use crate::restore::loss::PlacedGap;
 
 /// The prefix of a mark's message.
 const MARK: &[u8] = b"holdfast.mark";

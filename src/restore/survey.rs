@@ -3,13 +3,14 @@
 use crate::codec::base::{Identity, Manifest};
 use crate::codec::gap::{Gap, Reason};
 use crate::codec::segment::{Flags, ObjectKind};
-use crate::log::{History, LogEnv, LogError, ObjectError, ObjectErrorKind, Reader};
-use crate::model::{LogId, Lsn, Position, Slot, SourceName};
+use crate::log::{History, Hole, LogEnv, LogError, Reader};
+use crate::model::{LogId, Lsn, Position, SourceName};
 use crate::restore::bases;
 use crate::restore::cut::{self, By, Look, Window};
-use crate::restore::error::RestoreError;
-use crate::restore::plan::{BaseFact, Cut, Facts, GapRule, PlacedGap, Plan};
-use crate::restore::scan::Place;
+use crate::restore::error::{NotRestorable, RestoreError};
+use crate::restore::loss::{PlacedGap, runs};
+use crate::restore::plan::{BaseFact, Cut, Facts, GapRule, Plan};
+use crate::restore::scan::{Place, Scanned};
 use crate::restore::target::Target;
 use crate::store::layout;
 
@@ -32,11 +33,10 @@ impl Survey {
         let facts = Facts {
             log: history.log,
             entries: history.live().cloned().collect(),
-            missing: history.missing.first().copied(),
+            holes: history.holes(),
             bases: bases.iter().map(fact).collect(),
             gaps: Vec::new(),
             begin: Position::ZERO,
-            broken_at: history.missing.iter().map(|slot| before(&history, *slot)).collect(),
         };
         let mut survey = Self { env: env.clone(), source: source.clone(), facts, bases };
         survey.read_gaps().await?;
@@ -48,27 +48,41 @@ impl Survey {
 
     /// The plan that leads to `target`.
     pub async fn plan(&self, target: &Target, rule: GapRule) -> Result<Plan, RestoreError> {
-        if *target == Target::Latest && self.facts.ends_in_damage() {
-            return Err(self.missing().unwrap_or_else(|| self.facts.beyond(target).into()));
-        }
+        let facts = &self.facts;
         let cut = match self.cut(target).await {
-            // What lies behind a missing object is not beyond the end: it is damage, and no other answer is honest.
-            Err(RestoreError::NotRestorable(refusal)) => return Err(self.missing().unwrap_or_else(|| refusal.into())),
-            // Read across a hole, the next object seems to continue nothing: the one that is missing is to be named.
-            Err(RestoreError::Log(LogError::Object(ObjectError { kind: ObjectErrorKind::Unchained, key }))) => {
-                let unchained = ObjectError { kind: ObjectErrorKind::Unchained, key };
-                return Err(self.missing().unwrap_or_else(|| LogError::from(unchained).into()));
-            }
+            Err(RestoreError::NotRestorable(refusal)) => return Err(self.not_found(facts, target, refusal)),
             found => found?,
         };
-        let mut plan = self.facts.plan(&self.source, target, cut, rule)?;
-        let left_out = self.facts.latest().is_some_and(|(end, _)| end < self.facts.end());
+        let damage = |facts: &Facts| match (target, facts.ends_in_damage()) {
+            (Target::Latest, Some(hole)) => Some(hole),
+            (_, _) => facts.damage_before(target, &cut),
+        };
+        if let Some(hole) = damage(facts) {
+            return Err(self.missing(facts, target, hole));
+        }
+        let mut plan = facts.plan(&self.source, target, cut, rule)?;
+        let left_out = plan.stop.position < facts.end() && facts.latest().is_some_and(|(end, _)| end < facts.end());
         if *target == Target::Latest && left_out {
-            let end = Lsn::from(self.facts.end());
+            let end = Lsn::from(facts.end());
             plan.warnings.push(format!("the log goes on to {end}, behind a gap that no base ends yet"));
         }
         self.weigh(&mut plan).await?;
         Ok(plan)
+    }
+
+    /// Why there is no such point. It may have been in an object that is missing: that is damage, and no other answer is
+    /// honest.
+    fn not_found(&self, facts: &Facts, target: &Target, refusal: NotRestorable) -> RestoreError {
+        let hole = match target {
+            Target::Xid(_) | Target::BeforeXid(_) | Target::Mark(_) => facts.holes.first().copied(),
+            Target::Latest | Target::Time(_) | Target::Lsn(_) => facts.ends_in_damage(),
+        };
+        hole.map_or_else(|| refusal.into(), |hole| self.missing(facts, target, hole))
+    }
+
+    fn missing(&self, facts: &Facts, target: &Target, hole: Hole) -> RestoreError {
+        let object = layout::segment(&self.source, hole.slot);
+        RestoreError::Missing { object, asked: target.to_string(), remedy: facts.nearest(hole.until) }
     }
 
     /// The manifest of a base that was planned with.
@@ -76,13 +90,22 @@ impl Survey {
         self.bases.iter().find(|manifest| manifest.base == plan.base)
     }
 
-    fn missing(&self) -> Option<RestoreError> {
-        let slot = self.facts.missing?;
-        Some(LogError::Missing { key: layout::segment(&self.source, slot) }.into())
-    }
-
     fn place(&self) -> Option<Place<'_>> {
         self.facts.log.map(|log| Place { env: &self.env, source: &self.source, log })
+    }
+
+    /// What the segments of `window` hold. Across a missing object nothing is joined: what was open there is void.
+    async fn scan(&self, place: Place<'_>, window: &Window) -> Result<Scanned, RestoreError> {
+        let mut all = Scanned::default();
+        for (at, run) in runs(&window.entries, &self.facts.holes).enumerate() {
+            let behind = run.first().filter(|_| at > 0).map(|first| first.from);
+            let run = Window { entries: run.to_vec(), from: behind.unwrap_or(window.from) };
+            let scanned = place.scan(&run).await?;
+            all.completions.extend(scanned.completions);
+            all.gaps.extend(scanned.gaps);
+            all.began = all.began.or(scanned.began);
+        }
+        Ok(all)
     }
 
     async fn read_gaps(&mut self) -> Result<(), RestoreError> {
@@ -97,7 +120,7 @@ impl Survey {
                 entries: entries.iter().filter(|e| e.slot >= from && e.slot <= entry.slot).cloned().collect(),
                 from: before.map_or(entry.from, |before| before.from),
             };
-            for found in place.scan(&window).await?.gaps {
+            for found in self.scan(place, &window).await?.gaps {
                 // Read again from further on, a gap's place may look earlier than it is: the session's start was missed.
                 match gaps.iter_mut().find(|known| known.gap == found.gap) {
                     Some(known) => known.place = known.place.max(found.place),
@@ -115,7 +138,7 @@ impl Survey {
         let Some(first) = entries.iter().find(|entry| entry.kind == ObjectKind::Data) else { return Ok(()) };
         if let (Some(place), Position::ZERO) = (self.place(), first.from) {
             let window = Window { entries: vec![first.clone()], from: first.from };
-            self.facts.begin = place.scan(&window).await?.began.unwrap_or_default();
+            self.facts.begin = self.scan(place, &window).await?.began.unwrap_or_default();
         }
         Ok(())
     }
@@ -158,7 +181,7 @@ impl Survey {
 
     async fn cut_in(&self, window: &Window, by: By, target: &Target) -> Result<Cut, RestoreError> {
         let Some(place) = self.place() else { return Err(self.facts.beyond(target).into()) };
-        let scanned = place.scan(window).await?;
+        let scanned = self.scan(place, window).await?;
         let mut cut = cut::cut(window, &scanned.completions, by);
         if *target == Target::Latest {
             cut.extent = cut.position;
@@ -175,7 +198,7 @@ impl Survey {
         hit: impl Fn(&cut::Completion, &Window, &[cut::Completion], usize) -> Option<Cut>,
     ) -> Result<(), RestoreError> {
         let Some(place) = self.place() else { return Ok(()) };
-        let all = place.scan(window).await?.completions;
+        let all = self.scan(place, window).await?.completions;
         for (index, one) in all.iter().enumerate().filter(|(_, one)| one.position > from && one.position <= to) {
             let position = Lsn::from(one.position);
             if let Some(cut) = hit(one, window, &all, index)
@@ -190,17 +213,19 @@ impl Survey {
     /// The segments in which a transaction of that number may complete, by their footers, and what they complete.
     async fn may_hold(&self, xid: u64) -> Result<Vec<(usize, (Position, Position))>, RestoreError> {
         let Some(log) = self.facts.log else { return Ok(Vec::new()) };
-        let mut reader = Reader::new(&self.env, &self.source, log, self.facts.entries.clone());
         let (mut at, mut found) = (0, Vec::new());
-        while let Some(segment) = reader.next().await? {
-            let (least, most) = (segment.footer.xid_least.get(), segment.footer.xid_most.get());
-            let wraps = least >> 32 != most >> 32;
-            let low = |number: u64| number & 0xFFFF_FFFF;
-            let covers = wraps || (low(least)..=low(most)).contains(&low(xid));
-            if segment.footer.transactions > 0 && covers {
-                found.push((at, (segment.entry.from, segment.entry.to)));
+        for run in runs(&self.facts.entries, &self.facts.holes) {
+            let mut reader = Reader::new(&self.env, &self.source, log, run.to_vec());
+            while let Some(segment) = reader.next().await? {
+                let (least, most) = (segment.footer.xid_least.get(), segment.footer.xid_most.get());
+                let wraps = least >> 32 != most >> 32;
+                let low = |number: u64| number & 0xFFFF_FFFF;
+                let covers = wraps || (low(least)..=low(most)).contains(&low(xid));
+                if segment.footer.transactions > 0 && covers {
+                    found.push((at, (segment.entry.from, segment.entry.to)));
+                }
+                at += 1;
             }
-            at += 1;
         }
         Ok(found)
     }
@@ -229,12 +254,6 @@ fn fact(manifest: &Manifest) -> BaseFact {
         log: manifest.log,
         bytes: manifest.parts.iter().map(|part| part.bytes).fold(0, u64::saturating_add),
     }
-}
-
-/// The last position that is complete before a missing object.
-fn before(history: &History, missing: Slot) -> Position {
-    let earlier = history.live().filter(|entry| entry.slot < missing);
-    earlier.map(|entry| entry.to).max().unwrap_or_default()
 }
 
 /// Tables whose updates and deletes are not published: behind a base that holds them, nobody knows their rows.

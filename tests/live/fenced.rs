@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use holdfast::codec::gap::Gap;
 use holdfast::crypto::Sealed;
 use holdfast::daemon::board::Board;
 use holdfast::daemon::guard::Guard;
@@ -61,7 +60,7 @@ impl Bases for NoBases {
         BaseKnows::default()
     }
 
-    fn wanted(&self, _gap: &Gap) {}
+    fn wanted(&self) {}
 }
 
 fn main_source() -> SourceName {
@@ -148,7 +147,8 @@ async fn l5_who_was_fenced_gives_no_slot_up() {
         env: env.clone(),
     };
     let theirs = fence::take(&env, &main_source(), None).await.unwrap();
-    guard().run().await;
+    let ends = tokio::time::timeout(Duration::from_secs(30), guard().run()).await;
+    ends.expect("it guards no more");
     let slots = "select count(*) from pg_replication_slots where slot_name = 'holdfast_main'";
     assert_eq!(site.server.psql("postgres", slots), "1", "it is another daemon's to guard");
     board.update(&main_source(), |state| (state.epoch, state.slot) = (theirs.epoch, theirs.next.before()));

@@ -51,6 +51,7 @@ fn as_json(listed: &Listed) -> serde_json::Value {
         json!({
             "exact_until": Lsn::from(placed.gap.exact_until).to_string(), "noticed_at": Lsn::from(placed.place).to_string(),
             "time": placed.gap.time.to_string(), "reason": placed.gap.reason.name(), "detail": placed.gap.detail,
+            "tables": placed.gap.tables.iter().map(ToString::to_string).collect::<Vec<_>>(),
         })
     });
     json!({
@@ -76,8 +77,9 @@ fn text(listed: &Listed) -> String {
         let _never = writeln!(text, "  gap      after {until}, {}: {} ({})", gap.time, gap.reason.name(), gap.detail);
     }
     for window in &listed.windows {
-        let Window { from, from_time, to, to_time } = window;
-        let _never = writeln!(text, "  restore  any instant from {from_time} ({from}) to {to_time} ({to})");
+        let Window { from, from_time, to, to_time, without } = window;
+        let but = if without.is_empty() { String::new() } else { format!(", but for {}", without.join(", ")) };
+        let _never = writeln!(text, "  restore  any instant from {from_time} ({from}) to {to_time} ({to}){but}");
     }
     if listed.windows.is_empty() {
         text.push_str("  restore  nothing yet: there is no base\n");

@@ -70,6 +70,8 @@ impl BaseKeeper {
             Ok(mut survey) => {
                 // A gap that the daemon before did not live to close.
                 let facts = &survey.facts;
+                // Of what concerns some tables alone no base is the end.
+                let facts = facts.apart_from_tables();
                 let open = facts.log.is_some() && facts.latest().is_none_or(|(exact, _)| exact < facts.end());
                 (survey.bases.pop().map(Arc::new), restorable_since(&survey.facts), open)
             }

@@ -97,6 +97,8 @@ pub struct Plan {
     pub bytes: u64,
     /// Where to stop.
     pub stop: Cut,
+    /// Tables that will not be exact, by schema and name.
+    pub inexact: Vec<String>,
     /// What a person should know before.
     pub warnings: Vec<String>,
 }
@@ -117,6 +119,7 @@ impl fmt::Display for Plan {
             let many = self.stop.excluded_not_after;
             writeln!(f, "  {many} or more that are out have times not after the target: commit times stepped back")?;
         }
+        self.inexact.iter().try_for_each(|table| writeln!(f, "  inexact   {table}"))?;
         self.warnings.iter().try_for_each(|warning| writeln!(f, "  warning   {warning}"))
     }
 }
@@ -125,6 +128,20 @@ impl Facts {
     /// The last position of the log.
     pub fn end(&self) -> Position {
         self.entries.last().map_or(Position::ZERO, |entry| entry.to)
+    }
+
+    /// What concerns the tables `only`; none means all.
+    #[must_use]
+    pub fn for_tables(&self, only: &[String]) -> Self {
+        let gaps = self.gaps.iter().filter(|gap| gap.concerns(only)).cloned().collect();
+        Self { gaps, ..self.clone() }
+    }
+
+    /// What concerns more than some tables.
+    #[must_use]
+    pub fn apart_from_tables(&self) -> Self {
+        let gaps = self.gaps.iter().filter(|gap| gap.gap.tables.is_empty()).cloned().collect();
+        Self { gaps, ..self.clone() }
     }
 
     /// The holes that lie between a base at `point` and what comes behind them.
@@ -189,7 +206,7 @@ impl Facts {
 
     /// Chooses the base and the segments that lead to `cut`.
     pub fn plan(&self, source: &SourceName, asked: &Target, cut: Cut, rule: GapRule) -> Result<Plan, NotRestorable> {
-        let mut warnings = Vec::new();
+        let (mut warnings, mut inexact) = (Vec::new(), Vec::new());
         let chosen = self.bases.iter().rev().find(|base| self.reaches(base, asked, &cut) && self.clear(base, &cut));
         let base = match (chosen, rule) {
             (Some(base), _) => base,
@@ -198,6 +215,8 @@ impl Facts {
                     |base: &&BaseFact| self.reaches(base, asked, &cut) && self.hole_in_the_way(base, &cut).is_none();
                 let base = self.bases.iter().rev().find(leads).ok_or_else(|| self.too_early(asked))?;
                 warnings.extend(self.in_the_way(base, &cut).map(lost));
+                let tables = self.in_the_way(base, &cut).flat_map(|gap| &gap.gap.tables);
+                inexact.extend(tables.map(ToString::to_string));
                 if !self.is_sound(base) {
                     warnings.push(format!("the schema changed while base {} was taken", base.base));
                 }
@@ -209,7 +228,7 @@ impl Facts {
         let bytes = segments.iter().map(|entry| entry.bytes).fold(base.bytes, u64::saturating_add);
         let log = self.log.filter(|_| !segments.is_empty());
         let (source, asked, point) = (source.clone(), asked.clone(), base.point);
-        Ok(Plan { source, asked, base: base.base, point, log, segments, bytes, stop: cut, warnings })
+        Ok(Plan { source, asked, base: base.base, point, log, segments, bytes, stop: cut, inexact, warnings })
     }
 
     /// Whether the base holds nothing that the target excludes, and the log leads from it to the stop.
@@ -319,8 +338,11 @@ impl Facts {
             Some(gap) => format!("{asked} lies in a gap: {}", describe(gap)),
             None => format!("the schema changed while base {} was taken, and {asked} needs that base", base.base),
         };
+        let tables: Vec<_> =
+            self.in_the_way(base, cut).flat_map(|gap| &gap.gap.tables).map(ToString::to_string).collect();
+        let only = if tables.is_empty() { "" } else { "; --only restores other tables exactly" };
         let remedy = self.nearest(cut.position);
-        NotRestorable { why, remedy: format!("{remedy}; --allow-gap restores what there is") }
+        NotRestorable { why, remedy: format!("{remedy}{only}; --allow-gap restores what there is") }
     }
 
     /// The nearest instants around a position to which a base leads.
@@ -353,7 +375,7 @@ impl Facts {
 }
 
 fn describe(gap: &PlacedGap) -> String {
-    let Gap { exact_until, time, reason, detail } = &gap.gap;
+    let Gap { exact_until, time, reason, detail, .. } = &gap.gap;
     let until = Lsn::from(*exact_until);
     format!("{}, exact until {until} ({time}), begun anew from {} ({detail})", reason.name(), Lsn::from(gap.place))
 }

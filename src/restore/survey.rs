@@ -1,7 +1,7 @@
 //! Reads what planning needs from a store, and no more: manifests, headers, and the few segments that tell.
 
-use crate::codec::base::{Identity, Manifest};
-use crate::codec::gap::{Gap, Reason};
+use crate::codec::base::{Identity, Manifest, Table};
+use crate::codec::gap::{Gap, GapTable, Reason};
 use crate::codec::segment::{Flags, ObjectKind};
 use crate::log::{History, Hole, LogEnv, LogError, Reader};
 use crate::model::{LogId, Lsn, Position, SourceName};
@@ -46,19 +46,19 @@ impl Survey {
         Ok(survey)
     }
 
-    /// The plan that leads to `target`.
-    pub async fn plan(&self, target: &Target, rule: GapRule) -> Result<Plan, RestoreError> {
-        let facts = &self.facts;
-        let cut = match self.cut(target).await {
-            Err(RestoreError::NotRestorable(refusal)) => return Err(self.not_found(facts, target, refusal)),
+    /// The plan that leads to `target` for the tables `only`, by name or by schema and name; none means all.
+    pub async fn plan(&self, target: &Target, rule: GapRule, only: &[String]) -> Result<Plan, RestoreError> {
+        let facts = self.facts.for_tables(only);
+        let cut = match self.cut(&facts, target, rule).await {
+            Err(RestoreError::NotRestorable(refusal)) => return Err(self.not_found(&facts, target, refusal)),
             found => found?,
         };
         let damage = |facts: &Facts| match (target, facts.ends_in_damage()) {
             (Target::Latest, Some(hole)) => Some(hole),
             (_, _) => facts.damage_before(target, &cut),
         };
-        if let Some(hole) = damage(facts) {
-            return Err(self.missing(facts, target, hole));
+        if let Some(hole) = damage(&facts) {
+            return Err(self.missing(&facts, target, hole));
         }
         let mut plan = facts.plan(&self.source, target, cut, rule)?;
         let left_out = plan.stop.position < facts.end() && facts.latest().is_some_and(|(end, _)| end < facts.end());
@@ -143,8 +143,14 @@ impl Survey {
         Ok(())
     }
 
-    async fn cut(&self, target: &Target) -> Result<Cut, RestoreError> {
-        match cut::look(&self.facts, target)? {
+    /// Where the prefix ends. Who allows gaps means by the latest instant the last one of the log where only tables' rows
+    /// are in doubt: the plan names them.
+    async fn cut(&self, facts: &Facts, target: &Target, rule: GapRule) -> Result<Cut, RestoreError> {
+        let looked = match rule {
+            GapRule::Refuse => cut::look(facts, target)?,
+            GapRule::Allow => cut::look(&facts.apart_from_tables(), target)?,
+        };
+        match looked {
             Look::AtBase(position) => {
                 let extent = Position::ZERO;
                 Ok(Cut { position, last: None, excluded: None, excluded_not_after: 0, extent })
@@ -259,12 +265,14 @@ fn fact(manifest: &Manifest) -> BaseFact {
 /// Tables whose updates and deletes are not published: behind a base that holds them, nobody knows their rows.
 fn unpublished(manifest: &Manifest) -> Option<PlacedGap> {
     let tables = manifest.tables.iter().filter(|table| table.identity == Identity::Nothing);
-    let names: Vec<_> = tables.map(|table| format!("{}.{}", table.schema, table.name)).collect();
-    if names.is_empty() {
+    let table = |table: &Table| GapTable { id: table.relid, schema: table.schema.clone(), name: table.name.clone() };
+    let tables: Vec<_> = tables.map(table).collect();
+    if tables.is_empty() {
         return None;
     }
     let point = manifest.point.position();
-    let gap =
-        Gap { exact_until: point, time: manifest.taken_at, reason: Reason::NotPublished, detail: names.join(", ") };
+    let detail = tables.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let (time, reason) = (manifest.taken_at, Reason::NotPublished);
+    let gap = Gap { exact_until: point, time, reason, tables, detail };
     Some(PlacedGap { gap, place: Position::new(point.get().saturating_add(1)) })
 }

@@ -235,6 +235,7 @@ async fn l3_a_gap_is_durable_with_the_commit_that_it_is_about() {
         exact_until: Position::ZERO,
         time: Timestamp::from_micros(1),
         reason: Reason::SchemaChanged,
+        tables: Vec::new(),
         detail: String::new(),
     };
     writer.append(&Record::own(Kind::Gap, gap.encode())).unwrap();

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::codec::gap::GapTable;
 use crate::codec::segment::{Flags, ObjectKind};
 use crate::model::{Epoch, Xid};
 use crate::restore::cut::{self, Completion, Look, Window};
@@ -69,6 +70,7 @@ impl World {
                     exact_until: before.unwrap_or_default(),
                     time: Timestamp::from_micros(i64::MAX),
                     reason: *reason,
+                    tables: Vec::new(),
                     detail: String::new(),
                 },
                 place: Position::new(at(*number) + 19),
@@ -361,4 +363,38 @@ fn l4_nothing_leads_across_a_missing_object_and_a_base_behind_it_begins_anew() {
     let exact: Vec<_> = facts.bases.iter().map(|base| facts.exact_until(base).get()).collect();
     assert_eq!(exact, [29, 30, 59], "up to it, the base's own point, and to the end");
     assert!(facts.nearest(Position::new(49)).contains("lsn:0/31"), "{}", facts.nearest(Position::new(49)));
+}
+
+#[test]
+fn l3_a_gap_of_some_tables_keeps_nobody_from_the_others() {
+    let world = World { times: vec![1, 2, 3, 4], per_segment: 1, bases: vec![1], gaps: Vec::new() };
+    let mut facts = world.facts();
+    let table = GapTable { id: 7, schema: "public".to_owned(), name: "nokey".to_owned() };
+    let (exact_until, time) = (facts.bases[0].point.position(), facts.bases[0].taken_at);
+    let gap = Gap { exact_until, time, reason: Reason::NotPublished, tables: vec![table], detail: String::new() };
+    facts.gaps.push(PlacedGap { gap, place: Position::new(exact_until.get() + 1) });
+    let window = cut::around(&facts.entries, facts.entries.len());
+    let cut = cut::cut(&window, &world.completions(&window), cut::By::Position(facts.end()));
+    let (source, asked) = ("main".parse().unwrap(), Target::Lsn(Lsn::from(facts.end())));
+    let plan = |only: &[&str], rule| {
+        let only: Vec<_> = only.iter().map(ToString::to_string).collect();
+        facts.for_tables(&only).plan(&source, &asked, cut.clone(), rule)
+    };
+    #[rustfmt::skip]
+    let cases: [(&[&str], bool, &str); 5] = [
+        // only                     leads    why
+        (&[],                       false,   "everything"),
+        (&["t"],                    true,    "another table"),
+        (&["nokey"],                false,   "the very table"),
+        (&["t", "public.nokey"],    false,   "the very table among others"),
+        (&["other.nokey"],          true,    "its namesake elsewhere"),
+    ];
+    for (only, leads, why) in cases {
+        let planned = plan(only, GapRule::Refuse);
+        assert_eq!(planned.is_ok(), leads, "{why}: {planned:?}");
+        let inexact = plan(only, GapRule::Allow).unwrap().inexact;
+        assert_eq!(inexact.is_empty(), leads, "{why}: {inexact:?}");
+    }
+    let refused = plan(&[], GapRule::Refuse).unwrap_err();
+    assert!(refused.remedy.contains("--only"), "{refused}");
 }

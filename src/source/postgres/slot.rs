@@ -160,7 +160,7 @@ pub async fn renew(
 }
 
 const fn gap(held: Held, reason: Reason, detail: String) -> Gap {
-    Gap { exact_until: held.durable.position(), time: held.latest, reason, detail }
+    Gap { exact_until: held.durable.position(), time: held.latest, reason, tables: Vec::new(), detail }
 }
 
 /// Ends whoever reads from the slot, and waits until it is free.

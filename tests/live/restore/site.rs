@@ -112,7 +112,7 @@ impl Site {
 
     /// Restores into a new database of the same server.
     pub(crate) async fn restore(&self, to: &str, database: &str) -> Result<RestoreReport, RestoreError> {
-        let plan = self.survey().await.plan(&to.parse().unwrap(), GapRule::Refuse).await?;
+        let plan = self.survey().await.plan(&to.parse().unwrap(), GapRule::Refuse, &[]).await?;
         let order = RestoreOrder {
             plan,
             target: self.server.url(database).parse().unwrap(),

@@ -8,6 +8,7 @@ pub mod check;
 pub mod exit;
 pub mod failure;
 pub mod find;
+pub mod histories;
 pub mod init;
 pub mod keys;
 pub mod list;

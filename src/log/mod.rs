@@ -23,6 +23,7 @@ pub mod fence;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod history;
+pub mod items;
 pub mod latch;
 pub mod object;
 pub mod reader;
@@ -38,6 +39,7 @@ pub use env::LogEnv;
 pub use error::{LogError, ObjectError, ObjectErrorKind};
 pub use fence::Reign;
 pub use history::{History, Hole};
+pub use items::Items;
 pub use reader::{Reader, Segment};
 pub use scrub::{Depth, Finding, Outcome, ScrubReport, Verdict, scrub, scrub_object};
 pub use writer::{Durable, Writer};

@@ -15,6 +15,8 @@ pub mod entries;
 pub mod guard;
 pub mod http;
 pub mod keeper;
+pub mod keywatch;
+pub mod lastserver;
 pub mod metrics;
 pub mod notify;
 pub mod pipeline;

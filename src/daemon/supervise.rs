@@ -16,6 +16,7 @@ use tokio::sync::{Notify, watch};
 use crate::clock::sleep;
 use crate::codec::gap::{Gap, Reason};
 use crate::daemon::board::{Board, Phase};
+use crate::daemon::lastserver::LastServer;
 use crate::daemon::metrics as words;
 use crate::daemon::pipeline::{Ended, Observer, Pipeline, PipelineError};
 use crate::daemon::policy::{self, Verdict};
@@ -90,6 +91,8 @@ pub struct Capture {
     pub board: Arc<Board>,
     /// Called for each durable segment, before it is acknowledged.
     pub catalog: Arc<dyn Fn(&Durable) + Send + Sync>,
+    /// Which server it was last, for a process that may not open the log.
+    pub last_server: Option<LastServer>,
     /// The bases of the source.
     pub bases: Arc<dyn Bases>,
     /// Set when the slot was given up before it filled the source's disk.
@@ -204,6 +207,9 @@ impl Capture {
         let history = History::load(&self.env, &self.settings.name).await?;
         let logged = self.logged(&history).await?;
         opened.compare(&Logged { system_id: logged.system_id.or(base_of), ..logged }).await?;
+        if let Some(Err(error)) = self.last_server.as_ref().map(|file| file.keep(&opened.server())) {
+            tracing::warn!(source = %self.settings.name, error = %error, "which server this is cannot be kept in state_dir");
+        }
         let taken = fence::take(&self.env, &self.settings.name, inheritance.epoch).await;
         if let Err(LogError::FenceUndecided { epoch, .. }) = &taken {
             // It may be ours: the next life must not take it for a rival's.
@@ -231,12 +237,27 @@ impl Capture {
         Ok(Pipeline::new(writer, Box::new(source), Arc::clone(&self.env.clock), observer))
     }
 
-    /// What the log says of the server that it is of.
+    /// What the log says of the server that it is of; where its key is out of reach, what the state folder says.
     async fn logged(&self, history: &History) -> Result<Logged, LogError> {
-        let session = last_session(&self.env, &self.settings.name, history).await?;
         let durable = history.last().map_or(Lsn::ZERO, |last| Lsn::from(last.to));
-        let Some(session) = session else { return Ok(Logged { durable, ..Logged::default() }) };
-        Logged::of(&session.wire, durable).map_err(|error| session.unreadable(error))
+        let unknown = Logged { durable, ..Logged::default() };
+        if !history.blind {
+            match last_session(&self.env, &self.settings.name, history).await {
+                Ok(None) => return Ok(unknown),
+                Ok(Some(session)) => {
+                    return Logged::of(&session.wire, durable).map_err(|error| session.unreadable(error));
+                }
+                Err(error) if error.is_out_of_reach() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let kept = self.last_server.as_ref().and_then(LastServer::recall);
+        let kept = kept.and_then(|json| Logged::of(&json, durable).ok());
+        if kept.is_none() && history.log.is_some() {
+            let sentence = "this process may not open the log and has no file of the last server in state_dir";
+            tracing::warn!(source = %self.settings.name, "{sentence}: whether the server is the log's is not compared");
+        }
+        Ok(kept.unwrap_or(unknown))
     }
 
     /// Frees the slot and makes sure that it serves. Each act on the server that cannot be taken back comes right behind a

@@ -27,8 +27,10 @@ pub mod items;
 pub mod latch;
 pub mod object;
 pub mod reader;
+pub mod rewrap;
 pub mod session;
 pub mod scrub;
+pub mod wrapped;
 pub mod writer;
 
 pub use assemble::{Assembler, Item};

@@ -88,6 +88,7 @@ async fn sleep_and_wake(site: &Site) -> Outcome {
         rule: CutRule { segment_bytes: 1 << 20, segment_age: Duration::from_millis(50) },
         board: Arc::new(Board::default()),
         catalog: Arc::new(|_| {}),
+        last_server: None,
         bases: Arc::new(NoBases),
         given_up: Arc::new(AtomicBool::new(false)),
         moved: Arc::new(Notify::new()),

@@ -47,12 +47,22 @@ pub enum ObjectKind {
     BasePart,
     /// The manifest of a base.
     Manifest,
+    /// A stretch of history that retention must keep.
+    Hold,
 }
 
 impl ObjectKind {
     /// Every kind.
-    pub const ALL: [Self; 7] =
-        [Self::Data, Self::Heartbeat, Self::Fence, Self::Checkpoint, Self::Boundary, Self::BasePart, Self::Manifest];
+    pub const ALL: [Self; 8] = [
+        Self::Data,
+        Self::Heartbeat,
+        Self::Fence,
+        Self::Checkpoint,
+        Self::Boundary,
+        Self::BasePart,
+        Self::Manifest,
+        Self::Hold,
+    ];
 
     /// The number in the header and in the key's derivation.
     pub const fn tag(self) -> u8 {
@@ -64,6 +74,7 @@ impl ObjectKind {
             Self::Boundary => 5,
             Self::BasePart => 6,
             Self::Manifest => 7,
+            Self::Hold => 8,
         }
     }
 
@@ -77,6 +88,7 @@ impl ObjectKind {
             Self::Boundary => "boundary",
             Self::BasePart => "base part",
             Self::Manifest => "manifest",
+            Self::Hold => "hold",
         }
     }
 }

@@ -237,6 +237,7 @@ impl Bases for BaseKeeper {
             shapes: Some(newest.tables.iter().map(|table| (table.relid, relation(table))).collect()),
             passed_over: newest.passed_over.iter().copied().collect(),
             system_id: Some(newest.server.system_id),
+            timeline: Some(newest.server.timeline),
         }
     }
 

@@ -66,6 +66,8 @@ pub struct BaseKnows {
     pub passed_over: BTreeSet<u32>,
     /// The cluster that it is of.
     pub system_id: Option<u64>,
+    /// The timeline that it is of.
+    pub timeline: Option<u32>,
 }
 
 /// What a life asks the bases for.
@@ -198,12 +200,14 @@ impl Capture {
         if until == Until::CaughtUp {
             self.wait_for_slot(&mut opened).await?;
         }
-        let BaseKnows { shapes, passed_over, system_id: base_of } = self.bases.newest_knows();
+        let BaseKnows { shapes, passed_over, system_id, timeline } = self.bases.newest_knows();
         let history = History::load(&self.env, &self.settings.name).await?;
         let session = last_session(&self.env, &self.settings.name, &history).await?;
         let durable = history.last().map_or(Lsn::ZERO, |last| Lsn::from(last.to));
         let logged = Logged::of(session.as_deref(), durable);
-        opened.compare(&Logged { system_id: logged.system_id.or(base_of), ..logged }).await?;
+        // The record of a life's session expires like everything else; the newest base is always there.
+        let (system_id, timeline) = (logged.system_id.or(system_id), logged.timeline.or(timeline));
+        opened.compare(&Logged { system_id, timeline, ..logged }).await?;
         let taken = fence::take(&self.env, &self.settings.name, inheritance.epoch).await;
         if let Err(LogError::FenceUndecided { epoch, .. }) = &taken {
             // It may be ours: the next life must not take it for a rival's.

@@ -48,7 +48,11 @@ impl Segment {
         }
         match object.header.kind {
             ObjectKind::Data | ObjectKind::Heartbeat | ObjectKind::Fence => {}
-            ObjectKind::Checkpoint | ObjectKind::Boundary | ObjectKind::BasePart | ObjectKind::Manifest => {
+            ObjectKind::Checkpoint
+            | ObjectKind::Boundary
+            | ObjectKind::BasePart
+            | ObjectKind::Manifest
+            | ObjectKind::Hold => {
                 return misplaced("kind");
             }
         }

@@ -317,7 +317,11 @@ fn place(at: usize, end: usize, plain: usize) -> FrameEntry {
 fn in_place(header: &Header, slot: Slot) -> Result<(), ObjectErrorKind> {
     let segment = match header.kind {
         ObjectKind::Data | ObjectKind::Heartbeat | ObjectKind::Fence => true,
-        ObjectKind::Checkpoint | ObjectKind::Boundary | ObjectKind::BasePart | ObjectKind::Manifest => false,
+        ObjectKind::Checkpoint
+        | ObjectKind::Boundary
+        | ObjectKind::BasePart
+        | ObjectKind::Manifest
+        | ObjectKind::Hold => false,
     };
     if header.slot != slot {
         return Err(ObjectErrorKind::Misplaced { what: "slot" });

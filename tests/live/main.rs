@@ -14,6 +14,7 @@ mod base;
 mod check;
 mod copy;
 mod daemons;
+mod expire;
 mod guard;
 mod identity;
 mod histories;

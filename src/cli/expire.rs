@@ -11,7 +11,7 @@ use crate::cli::failure::{Failure, log_exit};
 use crate::cli::restore;
 use crate::cli::scene::Scene;
 use crate::daemon::expire::{self, ExpireError, Expiry, Order};
-use crate::log::retention::{Refusal, Rule};
+use crate::log::retention::Refusal;
 use crate::restore::windows::Window;
 use crate::store::sources;
 
@@ -22,9 +22,7 @@ pub async fn run(scene: &Scene, args: &ExpireArgs) -> Result<Exit, Failure> {
         Some(source) => vec![source.clone()],
         None => sources(&*env.store).await?,
     };
-    let settings = &scene.config.retention;
-    let rule = Rule { bases: settings.bases, log: settings.log };
-    let order = Order { rule, holds: scene.config.holds.clone(), delete: args.yes };
+    let order = Order::of(&scene.config, args.yes);
     let mut told = Vec::new();
     for source in all {
         told.push(expire::run(&env, &source, &order).await.map_err(failed)?);

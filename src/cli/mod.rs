@@ -9,6 +9,7 @@ pub mod exit;
 pub mod expire;
 pub mod failure;
 pub mod find;
+pub mod histories;
 pub mod hold;
 pub mod init;
 pub mod keys;

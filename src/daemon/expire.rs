@@ -4,10 +4,9 @@
 //!   before anything goes.
 //! * L11: what could not be deleted, and why nothing was, is told.
 
-use std::collections::BTreeSet;
-
 use crate::codec::gap::{Gap, Reason};
 use crate::codec::segment::{Flags, ObjectKind};
+use crate::config::Config;
 use crate::log::expiry::{self, Expired};
 use crate::log::retention::{self, Doomed, Known, KnownBase, KnownGap, Refusal, Rule};
 use crate::log::{Entry, History, Hold, LogEnv, LogError, Reader, hold};
@@ -84,22 +83,36 @@ pub enum ExpireError {
     },
 }
 
+impl Order {
+    /// As the configuration says.
+    pub fn of(config: &Config, delete: bool) -> Self {
+        let rule = Rule { bases: config.retention.bases, log: config.retention.log };
+        Self { rule, holds: config.holds.clone(), delete }
+    }
+}
+
 /// Shows what has expired of one source, and deletes it if that is ordered.
 pub async fn run(env: &LogEnv, source: &SourceName, order: &Order) -> Result<Expiry, ExpireError> {
-    let named = || source.clone();
-    let unreadable = |error: RestoreError| ExpireError::Unreadable { source_name: named(), source: error };
-    let mut looked = Looked::at(env, source).await.map_err(unreadable)?;
-    looked.known.holds.extend(order.holds.iter().cloned());
-    if looked.known.entries.is_empty() {
-        return Ok(looked.nothing(source));
-    }
-    let now = looked.now(env, source).await.map_err(unreadable)?;
-    let decided = now.and_then(|now| looked.decide(order.rule, now).map(|doomed| (now, doomed)));
-    let (now, doomed) = decided.map_err(|source| ExpireError::Refused { source_name: named(), source })?;
-    let mut expiry = looked.shown(source, now, &doomed);
-    expiry.bytes = looked.bytes(env, source, &doomed).await.map_err(unreadable)?;
-    if order.delete {
-        let broken = |error: LogError| ExpireError::Broken { source_name: named(), source: error };
+    let unreadable = |error: RestoreError| ExpireError::Unreadable { source_name: source.clone(), source: error };
+    let mut looked = Looked::at(env, source, &order.holds).await.map_err(unreadable)?;
+    let decided = looked.decide(env, source, order.rule).await.map_err(unreadable)?;
+    let (now, doomed) =
+        decided.map_err(|refusal| ExpireError::Refused { source_name: source.clone(), source: refusal })?;
+    let mut expiry = Expiry {
+        source: source.clone(),
+        now,
+        first: doomed.first,
+        segments: u64::try_from(looked.goes(&doomed).count()).unwrap_or(u64::MAX),
+        bytes: looked.bytes(env, source, &doomed).await.map_err(unreadable)?,
+        before: windows(&looked.facts),
+        after: Vec::new(),
+        bases: doomed.bases.clone(),
+        done: None,
+    };
+    leave(&mut looked.facts, &doomed);
+    expiry.after = windows(&looked.facts);
+    if order.delete && now.is_some() {
+        let broken = |error: LogError| ExpireError::Broken { source_name: source.clone(), source: error };
         let done = expiry::carry_out(env, source, &looked.history, &doomed).await.map_err(broken)?;
         // Parts of a base whose manifest an earlier run took, and of bases that were never completed.
         sweep::sweep(env, source).await.map_err(|error| broken(error.into()))?;
@@ -116,45 +129,49 @@ pub async fn run(env: &LogEnv, source: &SourceName, order: &Order) -> Result<Exp
 struct Looked {
     history: History,
     facts: Facts,
-    known: Known,
+    gaps: Vec<KnownGap>,
+    holds: Vec<Hold>,
 }
 
+type Decided = Result<(Option<Timestamp>, Doomed), Refusal>;
+
 impl Looked {
-    async fn at(env: &LogEnv, source: &SourceName) -> Result<Self, RestoreError> {
+    async fn at(env: &LogEnv, source: &SourceName, more: &[Hold]) -> Result<Self, RestoreError> {
         let history = History::load(env, source).await?;
-        let survey = Survey::take(env, source).await?;
-        let holds = hold::list(env, source).await?;
-        let facts = survey.facts;
-        let bases = facts.bases.iter().map(|base| KnownBase {
+        let facts = Survey::of(env, source, history.clone()).await?.facts;
+        let gaps = records_of_gaps(env, source, &history, &facts).await?;
+        let mut holds = hold::list(env, source).await?;
+        holds.extend(more.iter().cloned());
+        Ok(Self { history, facts, gaps, holds })
+    }
+
+    fn known(&self) -> Known<'_> {
+        let base = |base: &BaseFact| KnownBase {
             base: base.base,
             point: base.point.position(),
             taken_at: base.taken_at,
             finished_at: base.finished_at,
-            continues: facts.continues(base),
-            sound: facts.is_sound(base),
-        });
-        let entries: Vec<_> = history.live().cloned().collect();
-        let gaps = records_of_gaps(env, source, &history, &facts).await?;
-        let known = Known { entries, bases: bases.collect(), gaps, holds };
-        Ok(Self { history, facts, known })
+            continues: self.facts.continues(base),
+            sound: self.facts.is_sound(base),
+        };
+        let bases = self.facts.bases.iter().map(base).collect();
+        Known { entries: &self.facts.entries, bases, gaps: self.gaps.clone(), holds: self.holds.clone() }
     }
 
-    fn nothing(&self, source: &SourceName) -> Expiry {
-        let doomed = Doomed { first: self.history.boundary.unwrap_or(Slot::FIRST), bases: Vec::new() };
-        Expiry { now: None, ..self.shown(source, Timestamp::MIN, &doomed) }
-    }
-
-    /// How late it certainly is. What the log says of it is proved, by its last object to the last byte.
-    async fn now(&self, env: &LogEnv, source: &SourceName) -> Result<Result<Timestamp, Refusal>, RestoreError> {
-        let Some(last) = self.known.entries.last() else { return Ok(Err(Refusal::Timeless)) };
+    /// What may go. What the log says of the time is proved, by its last object to the last byte.
+    async fn decide(&self, env: &LogEnv, source: &SourceName, rule: Rule) -> Result<Decided, RestoreError> {
+        let Some(last) = self.facts.entries.last() else {
+            let first = self.history.boundary.unwrap_or(Slot::FIRST);
+            return Ok(Ok((None, Doomed { first, bases: Vec::new() })));
+        };
         let header = expiry::prove(env, source, last).await?;
-        Ok(retention::verified_now(header.to_time, env.clock.now()))
-    }
-
-    fn decide(&self, rule: Rule, now: Timestamp) -> Result<Doomed, Refusal> {
-        let doomed = self.known.doomed(rule, now);
-        let lost = self.history.missing.iter().find(|slot| **slot >= doomed.first);
-        lost.map_or(Ok(doomed), |slot| Err(Refusal::Damaged(*slot)))
+        let now = match retention::verified_now(header.to_time, env.clock.now()) {
+            Ok(now) => now,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let doomed = self.known().doomed(rule, now);
+        let hole = self.history.missing.iter().find(|slot| **slot >= doomed.first);
+        Ok(hole.map_or(Ok((Some(now), doomed)), |slot| Err(Refusal::Damaged(*slot))))
     }
 
     fn goes<'a>(&'a self, doomed: &'a Doomed) -> impl Iterator<Item = &'a Entry> {
@@ -162,23 +179,8 @@ impl Looked {
         all.filter(|entry| entry.slot < doomed.first && entry.kind != ObjectKind::Fence)
     }
 
-    fn shown(&self, source: &SourceName, now: Timestamp, doomed: &Doomed) -> Expiry {
-        Expiry {
-            source: source.clone(),
-            now: Some(now),
-            first: doomed.first,
-            segments: u64::try_from(self.goes(doomed).count()).unwrap_or(u64::MAX),
-            bases: doomed.bases.clone(),
-            bytes: 0,
-            before: windows(&self.facts),
-            after: windows(&left(&self.facts, doomed)),
-            done: None,
-        }
-    }
-
     async fn bytes(&self, env: &LogEnv, source: &SourceName, doomed: &Doomed) -> Result<u64, RestoreError> {
-        let gone: BTreeSet<_> = doomed.bases.iter().collect();
-        let bases = self.facts.bases.iter().filter(|base| gone.contains(&base.base));
+        let bases = self.facts.bases.iter().filter(|base| doomed.bases.contains(&base.base));
         let mut bytes = bases.map(|base| base.bytes).fold(0, u64::saturating_add);
         for entry in self.goes(doomed) {
             // Headers do not tell sizes: those that no checkpoint lists are asked for.
@@ -192,12 +194,10 @@ impl Looked {
     }
 }
 
-/// What is stored once the doomed is gone.
-pub fn left(facts: &Facts, doomed: &Doomed) -> Facts {
-    let mut left = facts.clone();
-    left.entries.retain(|entry| entry.slot >= doomed.first);
-    left.bases.retain(|base| !doomed.bases.contains(&base.base));
-    left
+/// Takes out of what is stored what is doomed.
+fn leave(facts: &mut Facts, doomed: &Doomed) {
+    facts.entries.retain(|entry| entry.slot >= doomed.first);
+    facts.bases.retain(|base| !doomed.bases.contains(&base.base));
 }
 
 /// Where the records of gaps stand: the footers of the segments that hold some say which.

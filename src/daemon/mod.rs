@@ -11,6 +11,7 @@ pub mod assemble;
 pub mod bases;
 pub mod board;
 pub mod control;
+pub mod entries;
 pub mod expire;
 pub mod guard;
 pub mod http;

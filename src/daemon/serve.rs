@@ -16,6 +16,7 @@ use crate::daemon::assemble::{self, AssembleError};
 use crate::daemon::bases::{BaseKeeper, BaseRule};
 use crate::daemon::board::Board;
 use crate::daemon::control::{Control, ControlError, Handlers, Refused};
+use crate::daemon::entries;
 use crate::daemon::guard::Guard;
 use crate::daemon::http::{Http, HttpError, Showing};
 use crate::daemon::keeper::{self, Keeper};
@@ -198,6 +199,11 @@ fn handlers(showing: &Showing, keeper: &Keeper, bases: &[Arc<BaseKeeper>]) -> Ha
         let showing = showing.clone();
         async move { Ok(showing.status()) }
     };
+    let kept = keeper.clone();
+    let entries = move |request| {
+        let keeper = kept.clone();
+        async move { entries::answer(&keeper, &request).await }
+    };
     let rebuild = move |_| {
         let keeper = keeper.clone();
         async move {
@@ -221,7 +227,8 @@ fn handlers(showing: &Showing, keeper: &Keeper, bases: &[Arc<BaseKeeper>]) -> Ha
             Ok(serde_json::json!({ "taken": taken }))
         }
     };
-    Handlers::default().on("status", status).on("catalog_rebuild", rebuild).on("backup", backup)
+    let handlers = Handlers::default().on("status", status).on("backup", backup);
+    handlers.on("catalog_rebuild", rebuild).on(entries::VERB, entries)
 }
 
 /// Samples of histograms are counted now and then, or they would pile up until somebody asks (L8).

@@ -64,9 +64,9 @@ pub struct KnownGap {
 
 /// What is stored of one source.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Known {
+pub struct Known<'a> {
     /// The objects of its log that count, in order.
-    pub entries: Vec<Entry>,
+    pub entries: &'a [Entry],
     /// Its bases.
     pub bases: Vec<KnownBase>,
     /// Its gaps' records.
@@ -124,7 +124,7 @@ struct Anchor {
     slot: Slot,
 }
 
-impl Known {
+impl Known<'_> {
     /// What may be deleted at `now`, which was verified.
     pub fn doomed(&self, rule: Rule, now: Timestamp) -> Doomed {
         let main = self.anchor(now.earlier_by(rule.log));

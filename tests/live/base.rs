@@ -26,6 +26,7 @@ use holdfast::step::Death;
 use holdfast::store::{FolderStore, Keys, MemoryStore, Part, Store, layout};
 
 use crate::init::{LOGICAL, initialised};
+use crate::scale::scale;
 use crate::servers::Postgres;
 
 fn env(store: Arc<dyn Store>) -> LogEnv {
@@ -185,7 +186,7 @@ async fn a_base_is_one_instant_of_a_database_that_never_rests() {
             }
         }));
     }
-    for _ in 0..5 {
+    for _ in 0..5 * scale() {
         let env = env(Arc::new(MemoryStore::new()));
         let manifest = take(&env, &order(server.target()), &nobody()).await.unwrap();
         let contents = contents(&env, &manifest).await;

@@ -11,6 +11,7 @@
 mod apply;
 mod auth;
 mod base;
+mod catalog;
 mod check;
 mod copy;
 mod daemons;
@@ -27,6 +28,7 @@ mod points;
 mod program;
 mod replication;
 mod restore;
+mod scale;
 mod secrets;
 mod servers;
 mod session;

@@ -114,7 +114,7 @@ impl World {
 }
 
 impl Stored {
-    fn known(&self) -> Known {
+    fn known(&self) -> Known<'_> {
         let facts = &self.facts;
         let base = |base: &BaseFact| KnownBase {
             base: base.base,
@@ -125,12 +125,13 @@ impl Stored {
             sound: facts.is_sound(base),
         };
         let gaps = facts.gaps.iter().zip(&self.gap_slots).map(|(placed, slot)| record(*slot, &placed.gap, facts));
-        let (entries, bases) = (facts.entries.clone(), facts.bases.iter().map(base).collect());
-        Known { entries, bases, gaps: gaps.collect(), holds: Vec::new() }
+        let bases = facts.bases.iter().map(base).collect();
+        Known { entries: &facts.entries, bases, gaps: gaps.collect(), holds: Vec::new() }
     }
 
     fn without(&self, doomed: &Doomed) -> Self {
-        let mut facts = left(&self.facts, doomed);
+        let mut facts = self.facts.clone();
+        leave(&mut facts, doomed);
         let stays = |slot: &Slot| *slot >= doomed.first;
         let gaps = self.facts.gaps.iter().zip(&self.gap_slots).filter(|(_, slot)| stays(slot));
         facts.gaps = gaps.map(|(gap, _)| gap.clone()).collect();

@@ -136,6 +136,8 @@ async fn l7_a_history_found_from_known_entries_is_the_one_found_by_listing() {
     };
     let whole = load(&fixture).await;
     let stranger = load(&Fixture::with_a_log(36).await).await;
+    let mut noted = whole.entries.clone();
+    noted.last_mut().unwrap().hash = Some(crate::crypto::stream::sha256(&fixture.object(21).await));
     let holed: Vec<_> = whole.entries.iter().filter(|entry| entry.slot != Slot::new(4)).cloned().collect();
     let forged: Vec<_> = whole.entries.iter().map(|entry| Entry { hash: Some([7; 32]), ..entry.clone() }).collect();
     #[rustfmt::skip]
@@ -143,6 +145,7 @@ async fn l7_a_history_found_from_known_entries_is_the_one_found_by_listing() {
         // known                           why
         (vec![],                           "nothing known"),
         (whole.entries.clone(),            "everything, the last one without its hash"),
+        (noted,                            "everything, as its writer knew it"),
         (whole.entries[..9].to_vec(),      "some of it"),
         (whole.entries[5..9].to_vec(),     "without its beginning"),
         (holed,                            "with a hole"),
@@ -153,9 +156,41 @@ async fn l7_a_history_found_from_known_entries_is_the_one_found_by_listing() {
         let found = History::load_from(&fixture.env, &main_source(), known).await.unwrap();
         assert_eq!((plain(&found), found.log), (plain(&whole), whole.log), "{why}");
     }
+    // Known entries must not hide a loss that a listing shows.
+    let lost = layout::segment(&main_source(), Slot::new(7));
+    let body = fixture.object(7).await;
+    remove(&fixture, 7);
+    let found = History::load_from(&fixture.env, &main_source(), whole.entries.clone()).await.unwrap();
+    assert_eq!((found.missing.clone(), plain(&found)), (vec![Slot::new(7)], plain(&load(&fixture).await)));
+    fixture.store.tamper(&lost, Some(body));
     // The newest objects are lost: what was known of them is not believed.
     (18..=21).for_each(|slot| remove(&fixture, slot));
     let cut = load(&fixture).await;
     let found = History::load_from(&fixture.env, &main_source(), whole.entries).await.unwrap();
     assert_eq!(slots(&found.entries), slots(&cut.entries), "ahead of the store");
+}
+
+/// A list from before the newest checkpoint says less than the checkpoint does, and what is missing in between is as
+/// unseen as it is without a list.
+#[tokio::test]
+async fn l7_entries_that_end_before_the_newest_checkpoint_give_way_to_it() {
+    let fixture = Fixture::new(37);
+    let mut writer = fixture.writer().await;
+    for number in 1..=CHECKPOINT_EVERY_SLOTS + 20 {
+        write_segment(&mut writer, &transaction(number)).await;
+    }
+    let known = load(&fixture).await.entries;
+    let newest = usize::try_from(CHECKPOINT_EVERY_SLOTS).unwrap();
+    remove(&fixture, 100);
+    remove(&fixture, CHECKPOINT_EVERY_SLOTS + 9);
+    let listed = load(&fixture).await;
+    assert_eq!(listed.missing, [Slot::new(CHECKPOINT_EVERY_SLOTS + 9)]);
+    for length in [newest - 30, newest, newest + 5, newest + 15] {
+        let found = History::load_from(&fixture.env, &main_source(), known[..length].to_vec()).await.unwrap();
+        assert_eq!(
+            (slots(&found.entries), found.missing),
+            (slots(&listed.entries), listed.missing.clone()),
+            "{length}"
+        );
+    }
 }

@@ -62,10 +62,10 @@ impl World {
         Self { times, spans, entries, bases }
     }
 
-    fn known(&self, holds: &[Hold]) -> Known {
+    fn known(&self, holds: &[Hold]) -> Known<'_> {
         let begin = self.entries[0].from;
         let bases = self.bases.iter().map(|(_, base)| KnownBase { continues: base.point >= begin, ..base.clone() });
-        Known { entries: self.entries.clone(), bases: bases.collect(), gaps: Vec::new(), holds: holds.to_vec() }
+        Known { entries: &self.entries, bases: bases.collect(), gaps: Vec::new(), holds: holds.to_vec() }
     }
 
     /// How many commits a restore to a time holds: those before the first that is later (L2).

@@ -16,6 +16,8 @@ pub mod expire;
 pub mod guard;
 pub mod http;
 pub mod keeper;
+pub mod keywatch;
+pub mod lastserver;
 pub mod metrics;
 pub mod notify;
 pub mod pipeline;

@@ -54,7 +54,7 @@ pub async fn prove(env: &LogEnv, source: &SourceName, entry: &Entry) -> Result<H
         Err(error) if error.kind == StoreErrorKind::Missing => return Err(LogError::Missing { key }),
         Err(error) => return Err(error.into()),
     };
-    let mut object = Object::open(&key, bytes, &env.keys)?;
+    let mut object = Object::open(env, &key, bytes).await?;
     while object.next_frame()?.is_some() {}
     object.footer()?;
     if entry.agrees_with(&object.header) {
@@ -93,7 +93,7 @@ async fn set_boundary(env: &LogEnv, source: &SourceName, history: &History, firs
     let log = history.log.ok_or_else(missing)?;
     let entry = history.live().find(|entry| entry.slot == first).ok_or_else(missing)?;
     let header = prove(env, source, entry).await?;
-    let mut seal = Seal::new(env, *log.as_bytes(), history.epoch());
+    let mut seal = Seal::begin(env, *log.as_bytes(), history.epoch()).await?;
     let sealed = boundary::seal(entry, header.previous, &mut seal);
     let sealed = sealed.map_err(|error| ObjectError { key: key.clone(), kind: error.into() })?;
     match put_own(&*env.store, &key, &sealed).await? {
@@ -101,7 +101,7 @@ async fn set_boundary(env: &LogEnv, source: &SourceName, history: &History, firs
         Put::Ours | Put::Taken(_) => {}
     }
     let bytes = env.store.get(&key, Part::Whole).await?.bytes();
-    let there = boundary::read(Object::open(&key, bytes, &env.keys)?)?;
+    let there = boundary::read(Object::open(env, &key, bytes).await?)?;
     let same = there.slot == first && there.previous == header.previous && there.stream == *log.as_bytes();
     if !same {
         return Err(ObjectError { key, kind: ObjectErrorKind::Misplaced { what: "boundary" } }.into());

@@ -40,6 +40,8 @@ pub struct History {
     pub checkpoint: Option<Slot>,
     /// The first slot that must be there.
     pub boundary: Option<Slot>,
+    /// Set where this process may not open the checkpoints: `entries` then begin at the end of the newest one.
+    pub blind: bool,
 }
 
 impl History {
@@ -126,7 +128,11 @@ impl History {
 
     async fn read_boundary(&mut self, env: &LogEnv, newest: Option<&(ObjectKey, Slot)>) -> Result<Slot, LogError> {
         let Some((key, slot)) = newest else { return Ok(Slot::FIRST) };
-        let header = boundary::read(self.open(env, key).await?)?;
+        let header = match self.open(env, key).await {
+            Ok(object) => boundary::read(object)?,
+            Err(error) if error.is_out_of_reach() => self.clear(env, key, ObjectKind::Boundary).await?,
+            Err(error) => return Err(error),
+        };
         if header.slot != *slot {
             return Err(ObjectError { key: key.clone(), kind: ObjectErrorKind::Misplaced { what: "slot" } }.into());
         }
@@ -136,7 +142,7 @@ impl History {
 
     async fn open(&mut self, env: &LogEnv, key: &ObjectKey) -> Result<Object, LogError> {
         let bytes = env.store.get(key, Part::Whole).await?.bytes();
-        let object = Object::open(key, bytes, &env.keys)?;
+        let object = Object::open(env, key, bytes).await?;
         self.belongs(key, &object.header)?;
         Ok(object)
     }
@@ -157,15 +163,59 @@ impl History {
         let mut slots = checkpoints(env, source).await?;
         while let Some(newest) = slots.pop() {
             // A checkpoint that is damaged or that the log does not confirm is only a cache lost: an older one serves.
-            if let Ok(entries) = self.chain_of_checkpoints(env, source, newest, first).await
-                && self.confirmed(env, source, &entries).await?
-            {
+            let entries = match self.chain_of_checkpoints(env, source, newest, first).await {
+                Ok(entries) => {
+                    self.blind = false;
+                    entries
+                }
+                Err(error) if error.is_out_of_reach() && newest >= first => {
+                    self.blind = true;
+                    self.end_of_checkpoint(env, source, newest).await.unwrap_or_default()
+                }
+                Err(_) => continue,
+            };
+            if self.confirmed(env, source, &entries).await? {
                 self.checkpoint = Some(newest);
                 self.entries = entries;
                 return Ok(());
             }
         }
+        self.blind = false;
         Ok(())
+    }
+
+    /// The last live object that a checkpoint covers, and void ones behind it, told by clear headers alone. What came
+    /// before stays unknown, which a writer can bear: it continues from the end.
+    async fn end_of_checkpoint(
+        &mut self,
+        env: &LogEnv,
+        source: &SourceName,
+        newest: Slot,
+    ) -> Result<Vec<Entry>, LogError> {
+        let listed = self.clear(env, &layout::checkpoint(source, newest), ObjectKind::Checkpoint).await?;
+        let mut entries = Vec::new();
+        let mut at = newest;
+        while at != Slot::NONE && entries.len() < IN_FLIGHT_PUTS_MAX {
+            let entry = Entry::of_header(&self.header(env, &layout::segment(source, at)).await?);
+            // Its writer wrote the checkpoint once an object of its own was durable: what has a lower epoch is void.
+            if entry.epoch == listed.epoch {
+                entries.push(Entry { hash: Some(listed.previous), ..entry });
+                entries.reverse();
+                return Ok(entries);
+            }
+            entries.push(Entry { void: true, ..entry });
+            at = at.before();
+        }
+        Ok(Vec::new())
+    }
+
+    /// The clear header of an object whose key is out of reach: its sum tells a flipped bit, and no seal proves it.
+    async fn clear(&mut self, env: &LogEnv, key: &ObjectKey, kind: ObjectKind) -> Result<Header, LogError> {
+        let header = self.header(env, key).await?;
+        if header.kind == kind {
+            return Ok(header);
+        }
+        Err(ObjectError { key: key.clone(), kind: ObjectErrorKind::Misplaced { what: "kind" } }.into())
     }
 
     async fn chain_of_checkpoints(

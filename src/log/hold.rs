@@ -91,7 +91,7 @@ pub enum Added {
 /// Puts a hold on a log.
 pub async fn add(env: &LogEnv, source: &SourceName, log: LogId, hold: &Hold) -> Result<Added, LogError> {
     let key = layout::hold(source, &hold.name);
-    let mut seal = Seal::new(env, *log.as_bytes(), NO_EPOCH);
+    let mut seal = Seal::begin(env, *log.as_bytes(), NO_EPOCH).await?;
     let sealed = hold.seal(&mut seal).map_err(|error| ObjectError { key: key.clone(), kind: error.into() })?;
     Ok(match put_own(&*env.store, &key, &sealed).await? {
         Put::Ours => Added::Made,
@@ -110,7 +110,7 @@ pub async fn list(env: &LogEnv, source: &SourceName) -> Result<Vec<Hold>, LogErr
             Err(error) if error.kind == StoreErrorKind::Missing => continue,
             Err(error) => return Err(error.into()),
         };
-        holds.push(Hold::read(Object::open(&key, bytes, &env.keys)?)?);
+        holds.push(Hold::read(Object::open(env, &key, bytes).await?)?);
     }
     Ok(holds)
 }

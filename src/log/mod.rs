@@ -31,8 +31,10 @@ pub mod latch;
 pub mod object;
 pub mod reader;
 pub mod retention;
+pub mod rewrap;
 pub mod session;
 pub mod scrub;
+pub mod wrapped;
 pub mod writer;
 
 pub use assemble::{Assembler, Item};

@@ -58,7 +58,7 @@ async fn contents(env: &LogEnv, manifest: &Manifest) -> BTreeMap<String, Vec<u8>
         let key = layout::base_part(&main_source(), manifest.base, part.number);
         let bytes = env.store.get(&key, Part::Whole).await.unwrap().bytes();
         assert_eq!(hex::encode(sha256(&bytes)), part.sha256);
-        let mut object = Object::open(&key, bytes, &env.keys).unwrap();
+        let mut object = Object::open(env, &key, bytes).await.unwrap();
         assert_eq!(object.header.kind, ObjectKind::BasePart);
         let name = match part.content {
             Content::Globals => "globals".to_owned(),

@@ -20,7 +20,11 @@ mod guard;
 mod identity;
 mod histories;
 mod init;
+mod keys;
 mod kill;
+#[expect(dead_code, reason = "the tests of keys alone use all of it")]
+#[path = "../kms/double.rs"]
+mod kms_double;
 mod mistakes;
 mod physical;
 mod pipeline;

@@ -40,7 +40,7 @@ async fn three_reigns(seed: u64) -> Fixture {
         }
     }
     let history = History::load(&fixture.env, &main_source()).await.unwrap();
-    let mut seal = Seal::new(&fixture.env, *history.log.unwrap().as_bytes(), Epoch::new(3));
+    let mut seal = Seal::begin(&fixture.env, *history.log.unwrap().as_bytes(), Epoch::new(3)).await.unwrap();
     for (previous, last) in [(0, 3), (3, 6)] {
         let entries = history.entries[previous..last].to_vec();
         let checkpoint = Checkpoint { previous: Slot::new(previous as u64), entries };

@@ -70,6 +70,7 @@ async fn unfinished(env: &LogEnv, source: &SourceName) -> Result<Vec<(BaseId, Ti
                 | Named::Checkpoint { .. }
                 | Named::Boundary { .. }
                 | Named::Hold { .. }
+                | Named::Rewrap { .. }
                 | Named::Probe(_),
             )
             | None => {}

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::config::{NeedError, PostgresUrl};
 use crate::connect::kms::KmsTarget;
 use crate::crypto::recovery::RecoveryKey;
+use crate::log::Hold;
 use crate::model::SourceName;
 
 /// All settings of one installation.
@@ -30,6 +31,8 @@ pub struct Config {
     pub schema_image: SchemaImageSettings,
     /// `[retention]`
     pub retention: RetentionSettings,
+    /// Every `[[hold]]`: stretches that are kept in every source.
+    pub holds: Vec<Hold>,
     /// `[objectives]`
     pub objectives: Objectives,
     /// `[listen] http`; without it no port is opened.

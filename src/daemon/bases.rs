@@ -257,6 +257,7 @@ impl Bases for BaseKeeper {
             passed_over: newest.passed_over.iter().copied().collect(),
             system_id: Some(newest.server.system_id),
             point: Some(newest.point),
+            timeline: Some(newest.server.timeline),
         }
     }
 

@@ -69,6 +69,8 @@ pub struct BaseKnows {
     pub system_id: Option<u64>,
     /// Where it stands.
     pub point: Option<Lsn>,
+    /// The timeline that it is of.
+    pub timeline: Option<u32>,
 }
 
 /// What a life asks the bases for.
@@ -203,10 +205,12 @@ impl Capture {
         if until == Until::CaughtUp {
             self.wait_for_slot(&mut opened).await?;
         }
-        let BaseKnows { shapes, passed_over, system_id: base_of, point } = self.bases.newest_knows();
+        let BaseKnows { shapes, passed_over, system_id, timeline, point } = self.bases.newest_knows();
         let history = History::load(&self.env, &self.settings.name).await?;
         let logged = self.logged(&history).await?;
-        opened.compare(&Logged { system_id: logged.system_id.or(base_of), ..logged }).await?;
+        // The record of a life's session expires like everything else; the newest base is always there.
+        let (system_id, timeline) = (logged.system_id.or(system_id), logged.timeline.or(timeline));
+        opened.compare(&Logged { system_id, timeline, ..logged }).await?;
         if let Some(Err(error)) = self.last_server.as_ref().map(|file| file.keep(&opened.server())) {
             tracing::warn!(source = %self.settings.name, error = %error, "which server this is cannot be kept in state_dir");
         }

@@ -78,6 +78,7 @@ impl Platform {
         let state_dir = config.need_state_dir()?.to_owned();
         let lock = lock(&state_dir)?;
         let env = assemble::log_env(config, clock, entropy).await?;
+        assemble::prove(config, &env).await?;
         Ok(Self { config: config.clone(), env, board: Arc::new(Board::default()), state_dir, _lock: lock })
     }
 

@@ -24,7 +24,7 @@ pub use error::{Op, Refusal, StoreError, StoreErrorKind};
 pub use folder::FolderStore;
 pub use keys::{Keys, sources};
 pub use memory::MemoryStore;
-pub use probe::{ProbeReport, Verdict, probe_refuses_overwrite};
+pub use probe::{ProbeReport, Verdict, probe_refuses_overwrite, refuses_second_put};
 pub use retrying::{Put, RetryRule, Retrying, put_own};
 pub use s3::S3Store;
 

@@ -111,6 +111,12 @@ impl S3Store {
         link.attempt(op, key.as_str(), 0, Box::pin(call)).await
     }
 
+    async fn size_for(&self, op: Op, key: &ObjectKey) -> Result<u64, StoreError> {
+        let answer = self.head(op, key).await?;
+        let size = answer.content_length().and_then(|length| u64::try_from(length).ok());
+        size.ok_or_else(|| Trouble::Contradiction("tells no size").told(op, key.as_str()))
+    }
+
     async fn fetch(&self, key: &ObjectKey, part: Part, range: Option<String>) -> Result<Bytes, StoreError> {
         let link = &self.link;
         let expected = match part {
@@ -198,7 +204,7 @@ impl Store for S3Store {
         let range = match part::ask(part) {
             Ask::Get(range) => range,
             Ask::Size => {
-                let size = self.size(key).await?;
+                let size = self.size_for(Op::Get, key).await?;
                 let (at, bytes) = part.within(size).map_err(|kind| StoreError::new(Op::Get, key, kind))?;
                 if bytes == 0 {
                     return Ok(Sealed::stored(Bytes::new()));
@@ -209,7 +215,7 @@ impl Store for S3Store {
         match self.fetch(key, part, range).await {
             // "Not satisfiable" says of an empty object what it says of a place behind the end.
             Err(error) if error.kind == StoreErrorKind::Short { size: 0 } => {
-                let size = self.size(key).await?;
+                let size = self.size_for(Op::Get, key).await?;
                 match part.within(size) {
                     Ok((_, 0)) => Ok(Sealed::stored(Bytes::new())),
                     Ok(_) => Err(StoreError { kind: StoreErrorKind::Unavailable, ..error }),
@@ -257,9 +263,7 @@ impl Store for S3Store {
     }
 
     async fn size(&self, key: &ObjectKey) -> Result<u64, StoreError> {
-        let answer = self.head(Op::Size, key).await?;
-        let size = answer.content_length().and_then(|length| u64::try_from(length).ok());
-        size.ok_or_else(|| Trouble::Contradiction("tells no size").told(Op::Size, key.as_str()))
+        self.size_for(Op::Size, key).await
     }
 
     async fn holds(&self, key: &ObjectKey, body: &Sealed) -> Result<bool, StoreError> {

@@ -18,8 +18,9 @@ pub(crate) fn ask(part: Part) -> Ask {
     match part {
         Part::Whole => Ask::Get(None),
         Part::Range { at, bytes } if sound(bytes) => match at.checked_add(bytes - 1) {
-            Some(last) => Ask::Get(Some(format!("bytes={at}-{last}"))),
-            None => Ask::Size,
+            // Servers count in signed numbers.
+            Some(last) if i64::try_from(last).is_ok() => Ask::Get(Some(format!("bytes={at}-{last}"))),
+            Some(_) | None => Ask::Size,
         },
         Part::First { bytes } if sound(bytes) => Ask::Get(Some(format!("bytes=0-{}", bytes - 1))),
         Part::Last { bytes } if sound(bytes) => Ask::Get(Some(format!("bytes=-{bytes}"))),

@@ -11,6 +11,7 @@
 mod apply;
 mod auth;
 mod base;
+mod bucket;
 mod check;
 mod copy;
 mod daemons;
@@ -26,6 +27,9 @@ mod points;
 mod program;
 mod replication;
 mod restore;
+#[path = "../s3/mod.rs"]
+#[expect(dead_code, unreachable_pub, reason = "each test program uses what it needs")]
+mod s3;
 mod secrets;
 mod servers;
 mod session;

@@ -92,10 +92,13 @@ def drain(bench):
     for number in range(ROUNDS):
         bench.slot(f"peer{number}")
     bench.work(bench.options.tx)
-    end = server.sql("shop", "SELECT pg_current_wal_flush_lsn()")
+    server.sql("shop", "VACUUM")
+    server.sql("shop", "CHECKPOINT")
     ours, theirs = [], []
     for number, config in enumerate(configs):
         out = os.path.join(bench.folder, "stream")
+        # Both drain to where the server is when they start: it goes on writing, if only its own checkpoints.
+        end = server.sql("shop", "SELECT pg_current_wal_flush_lsn()")
         theirs.append(timed(f"{server.bin}/pg_recvlogical", *server.arguments(), "-d", "shop", f"--slot=peer{number}",
                             "--start", "-f", out, f"--endpos={end}", "--no-loop", "-o", "proto_version=1",
                             "-o", "publication_names=holdfast", "-o", "messages=true"))

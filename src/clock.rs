@@ -21,6 +21,12 @@ pub fn sleep(clock: &dyn Clock, wait: Duration) -> impl Future<Output = ()> + Se
     clock.sleep_until(clock.tick().after(wait))
 }
 
+/// Holds up the thread: for one that has nothing else to do, and for waits that are too short for a timer.
+#[expect(clippy::disallowed_methods, reason = "the one place that waits")]
+pub fn rest(wait: Duration) {
+    std::thread::sleep(wait);
+}
+
 /// The work took longer than it was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("no answer within {0:?}")]

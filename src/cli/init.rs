@@ -5,6 +5,7 @@ use serde_json::json;
 use crate::cli::args::InitArgs;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
+use crate::cli::keys;
 use crate::cli::out;
 use crate::cli::scene::Scene;
 use crate::config::{Identity, SourceSettings, StorePlace};
@@ -85,7 +86,11 @@ async fn store_and_key(scene: &Scene, args: &InitArgs, done: &mut Vec<String>) -
     if let (true, StorePlace::S3(bucket)) = (is_empty, place) {
         assemble::bucket(bucket, &scene.clock).await?.refuse_foreign().await?;
     }
-    key(scene, args, is_empty, done)?;
+    if scene.config.key.kms.is_some() {
+        done.push(keys::prove_service(scene).await?);
+    } else {
+        key_file(scene, args, is_empty, done)?;
+    }
     match (opened, place) {
         (Some(_), _) => done.push(format!("store {place} is there")),
         (None, StorePlace::Folder(folder)) => {
@@ -99,12 +104,12 @@ async fn store_and_key(scene: &Scene, args: &InitArgs, done: &mut Vec<String>) -
     Ok(())
 }
 
-fn key(scene: &Scene, args: &InitArgs, is_empty: bool, done: &mut Vec<String>) -> Result<(), Failure> {
-    let key = &scene.config.key.file;
+fn key_file(scene: &Scene, args: &InitArgs, store_is_empty: bool, done: &mut Vec<String>) -> Result<(), Failure> {
+    let key = scene.config.key.need_file()?;
     if key.exists() {
         FileKey::read(key).map_err(|error| Failure::of(Exit::Unavailable, error))?;
         done.push(format!("key file {} is there", key.display()));
-    } else if !is_empty {
+    } else if !store_is_empty {
         let sentence = format!(
             "the store {} holds a log and the key file {} is missing; put the copy of the key there that sealed it",
             scene.config.store.place,

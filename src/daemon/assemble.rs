@@ -1,15 +1,16 @@
 //! From settings to parts: the one place where traits meet concrete types.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::codec::segment::Suite;
-use crate::config::{Cipher, Config, Identity, SourceSettings, StorePlace, StoreSettings};
+use crate::config::{Cipher, Config, Identity, KeySettings, SourceSettings, StorePlace, StoreSettings};
+use crate::connect::kms::{Kms, KmsTarget};
 use crate::connect::{ConnectTarget, TargetError};
-use crate::crypto::Keyring;
-use crate::crypto::file::{FileKey, KeyFileError};
+use crate::crypto::file::{KeyFile, KeyFileError};
+use crate::crypto::{KeyError, Keyring};
 use crate::daemon::keeper::SledPlace;
 use crate::entropy::Entropy;
 use crate::log::{CutRule, LogEnv};
@@ -41,6 +42,9 @@ pub enum AssembleError {
     /// The key cannot be used.
     #[error("the key cannot be used")]
     Key(#[from] KeyFileError),
+    /// No data key can be had: a daemon that cannot seal does not start.
+    #[error("no data key can be had, and without one nothing may begin")]
+    DataKey(#[from] KeyError),
     /// The store cannot be used.
     #[error("the store cannot be used")]
     Store(#[from] StoreError),
@@ -71,7 +75,7 @@ pub async fn log_env(
     clock: &Arc<dyn Clock>,
     entropy: &Arc<dyn Entropy>,
 ) -> Result<LogEnv, AssembleError> {
-    let keys = Keyring::of_file(FileKey::read(&config.key.file)?);
+    let keys = keyring(&config.key).await?;
     Ok(LogEnv {
         store: open_store(&config.store, clock, entropy).await?,
         keys: Arc::new(keys),
@@ -122,9 +126,28 @@ pub async fn prove(config: &Config, env: &LogEnv) -> Result<(), AssembleError> {
     }
 }
 
+/// The keys, as configured. A key service is not asked yet.
+pub async fn keyring(key: &KeySettings) -> Result<Keyring, AssembleError> {
+    let file = key.file.as_deref().map(KeyFile::read).transpose()?;
+    let mut ring = Keyring::of_key_file(file.unwrap_or_default()).with_recovery(key.recovery);
+    if let Some(kms) = &key.kms {
+        ring = ring.with_service(Arc::new(Kms::open(&kms.target, None).await));
+        for old in &kms.old {
+            let target = KmsTarget { key_id: old.clone(), ..kms.target.clone() };
+            ring = ring.with_service(Arc::new(Kms::open(&target, None).await));
+        }
+    }
+    Ok(ring)
+}
+
 /// Where the catalog is.
 pub fn catalog_place(state_dir: &Path, clock: &Arc<dyn Clock>) -> SledPlace {
     SledPlace { folder: state_dir.join("catalog"), clock: Arc::clone(clock) }
+}
+
+/// Where those who take bases say so.
+pub fn base_claims(state_dir: &Path) -> PathBuf {
+    state_dir.join("bases")
 }
 
 /// When segments are cut, as configured.

@@ -76,6 +76,8 @@ pub struct SourceState {
     pub heartbeat: Duration,
     /// How the last life ended, if it broke, and what to do.
     pub trouble: Option<String>,
+    /// Objects of the log that are missing in the store.
+    pub missing: u64,
     /// Whether history is waiting for a base.
     pub gap: Option<String>,
     /// When the last base's snapshot was taken.
@@ -134,15 +136,36 @@ impl SourceState {
     }
 }
 
-/// The states of all sources.
+/// What is true of the keys.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeySight {
+    /// What is wrong with the key service, and what to do.
+    pub trouble: Option<String>,
+    /// Since when.
+    pub since: Option<Tick>,
+    /// When sealing ends unless a new data key comes; `None` without a key service.
+    pub seals_until: Option<Tick>,
+}
+
+/// The states of all sources, and of the keys.
 #[derive(Debug, Default)]
-pub struct Board(Mutex<BTreeMap<SourceName, SourceState>>);
+pub struct Board(Mutex<BTreeMap<SourceName, SourceState>>, Mutex<KeySight>);
 
 impl Board {
     /// Changes what is true of a source.
     pub fn update(&self, source: &SourceName, change: impl FnOnce(&mut SourceState)) {
         let mut states = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         change(states.entry(source.clone()).or_default());
+    }
+
+    /// Changes what is true of the keys.
+    pub fn see_keys(&self, sight: KeySight) {
+        *self.1.lock().unwrap_or_else(PoisonError::into_inner) = sight;
+    }
+
+    /// What is true of the keys now.
+    pub fn keys(&self) -> KeySight {
+        self.1.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What is true of all sources now.

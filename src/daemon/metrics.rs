@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use metrics::Unit;
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
 
-use crate::daemon::board::{Phase, SourceState};
+use crate::daemon::board::{KeySight, Phase, SourceState};
 use crate::model::{SourceName, Tick, Timestamp};
 
 /// What a metric is.
@@ -72,6 +72,9 @@ metrics_table! {
     GAP_OPEN: Gauge "holdfast_gap_open" Count SOURCE, "1 while history waits for a base.";
     ERRORS: Counter "holdfast_errors_total" Count &["source", "kind"], "Lives of a source that broke.";
     CATALOG_STALE: Gauge "holdfast_catalog_stale" Count &[], "1 while the catalog holds less than the store.";
+    KEY_UP: Gauge "holdfast_key_up" Count &[], "Whether the key service does what is asked of it: 1, else 0.";
+    KEY_SEALS_SECONDS: Gauge "holdfast_key_seals_seconds" Seconds &[], "How long sealing can go on without the key service.";
+    KEY_TROUBLES: Counter "holdfast_key_troubles_total" Count &["kind"], "How often trouble with the key service began.";
     CATALOG_REBUILDS: Counter "holdfast_catalog_rebuilds_total" Count &[], "How often the catalog was made anew.";
 }
 
@@ -122,6 +125,14 @@ pub fn show(states: &BTreeMap<SourceName, SourceState>, (tick, now): (Tick, Time
         if let (Some(first), Some(last)) = (state.base_first, state.durable_time) {
             set(RESTORABLE_SECONDS, last.since(first).as_secs_f64());
         }
+    }
+}
+
+/// Shows how the keys are. A key file is never in trouble, and nothing ends sealing under it.
+pub fn show_keys(keys: &KeySight, tick: Tick) {
+    metrics::gauge!(KEY_UP.name).set(flag(keys.trouble.is_none()));
+    if let Some(until) = keys.seals_until {
+        metrics::gauge!(KEY_SEALS_SECONDS.name).set(until.since(tick).as_secs_f64());
     }
 }
 

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use crate::crypto::KeyError;
+use crate::crypto::service::Trouble;
 use crate::daemon::pipeline::PipelineError;
-use crate::log::LogError;
+use crate::log::{LogError, ObjectError, ObjectErrorKind};
 use crate::source::SourceErrorKind;
 
 /// What happens after a life broke.
@@ -33,6 +35,10 @@ const fn log_verdict(error: &LogError) -> (Verdict, &'static str) {
         LogError::Store(_) | LogError::FenceUndecided { .. } => {
             (Verdict::Again(Duration::from_secs(10)), "The store does not take segments")
         }
+        LogError::Key(error) => key_verdict(error),
+        LogError::Object(ObjectError { kind: ObjectErrorKind::Key(KeyError::Service(error)), .. }) => {
+            service_verdict(error.trouble)
+        }
         LogError::Object(_) | LogError::Missing { .. } => {
             (Verdict::Again(Duration::from_mins(1)), "The log in the store is damaged")
         }
@@ -47,9 +53,33 @@ const fn log_verdict(error: &LogError) -> (Verdict, &'static str) {
     }
 }
 
+const fn key_verdict(error: &KeyError) -> (Verdict, &'static str) {
+    match error {
+        KeyError::Service(error) => service_verdict(error.trouble),
+        KeyError::Expired => (Verdict::Again(Duration::from_mins(1)), "The data key is too old to seal with"),
+        KeyError::OtherKey { .. } | KeyError::Broken | KeyError::SealsNothing => {
+            (Verdict::GiveUp, "The key cannot be used")
+        }
+    }
+}
+
+/// What a person must put right is tried again too: then nobody has to start anything once it is.
+const fn service_verdict(trouble: Trouble) -> (Verdict, &'static str) {
+    match trouble {
+        Trouble::Unavailable | Trouble::Throttled | Trouble::Unexpected => {
+            (Verdict::Again(Duration::from_secs(10)), "The key service does not answer")
+        }
+        Trouble::Disabled => (Verdict::Again(Duration::from_mins(1)), "The key is disabled"),
+        Trouble::PendingDeletion => (Verdict::Again(Duration::from_mins(1)), "The key is going to be deleted"),
+        Trouble::Denied => (Verdict::Again(Duration::from_mins(1)), "This role may not use the key"),
+        Trouble::WrongContext | Trouble::OtherKey | Trouble::NotFound => (Verdict::GiveUp, "The key cannot be used"),
+    }
+}
+
 const fn source_verdict(kind: &SourceErrorKind) -> (Verdict, &'static str) {
     match kind {
         SourceErrorKind::Session(_) => (Verdict::Again(Duration::from_secs(1)), "The source cannot be reached"),
+        SourceErrorKind::Thread(_) => (Verdict::Again(Duration::from_secs(1)), "This machine has no thread to give"),
         SourceErrorKind::SlotBusy { .. } => (Verdict::Busy, "The slot is in use"),
         SourceErrorKind::NotInitialised { .. } => (Verdict::GiveUp, "The source is not initialised"),
         SourceErrorKind::OtherServer { .. } => (Verdict::GiveUp, "The server is another one than the log's"),

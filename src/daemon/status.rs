@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::daemon::board::{Board, Phase, SourceState};
+use crate::daemon::board::{Board, KeySight, Phase, SourceState};
 use crate::model::{SourceName, Tick, Timestamp};
 
 /// What is shown, and what it is compared with.
@@ -27,11 +27,12 @@ pub type Now = (Tick, Timestamp);
 pub fn value(board: &Board, sight: &Sight, now: Now) -> Value {
     let states = board.read();
     let sources: Vec<_> = states.iter().map(|(name, state)| source(name, state, now)).collect();
+    let all_alarms = [key_alarms(&board.keys(), now.0), alarms(&states, sight, now)].concat();
     json!({
         "service": sight.service,
         "time": now.1.to_string(),
         "ready": not_ready(&states, sight, now).is_empty(),
-        "alarms": alarms(&states, sight, now),
+        "alarms": all_alarms,
         "sources": sources,
     })
 }
@@ -53,6 +54,7 @@ fn source(name: &SourceName, state: &SourceState, (tick, now): Now) -> Value {
         "slot_bytes_max": state.slot_bytes_max,
         "wal_status": state.wal_status,
         "heartbeat_failures": state.heartbeat_failures,
+        "missing_objects": state.missing,
         "gap": state.gap,
         "base_time": state.base_time.map(|time| time.to_string()),
         "base_age_seconds": state.base_time.map(|time| seconds(now.since(time))),
@@ -101,6 +103,13 @@ fn alarms(states: &BTreeMap<SourceName, SourceState>, sight: &Sight, now: Now) -
     alarms
 }
 
+/// What a person should do about the keys.
+fn key_alarms(keys: &KeySight, tick: Tick) -> Vec<String> {
+    let Some(trouble) = &keys.trouble else { return Vec::new() };
+    let left = keys.seals_until.map_or(Duration::ZERO, |until| until.since(tick));
+    vec![format!("{trouble}; sealing can go on for {} h", left.as_secs() / 3600)]
+}
+
 /// Whether every source's task is alive.
 pub fn is_alive(states: &BTreeMap<SourceName, SourceState>) -> bool {
     states.values().all(|state| state.phase != Phase::Failed)
@@ -125,7 +134,9 @@ pub fn text(status: &Value) -> String {
                 if is_set(source, "base_running") { ", one is being taken" } else { "" }
             ),
         ];
-        for line in lines {
+        let missing = number("missing_objects");
+        let missing = (missing > 0).then(|| format!("  missing   {missing} objects of the log; run holdfast verify"));
+        for line in lines.into_iter().chain(missing) {
             text.push_str(&line);
             text.push('\n');
         }

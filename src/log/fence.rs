@@ -13,7 +13,8 @@ use crate::log::env::LogEnv;
 use crate::log::error::{LogError, ObjectError, ObjectErrorKind};
 use crate::log::history::History;
 use crate::log::object::{Object, Seal, draft, may_be_own};
-use crate::model::{Epoch, LogId, Slot, SourceName};
+use crate::model::limits::HEADER_BYTES_MAX;
+use crate::model::{Epoch, LogId, ObjectKey, Slot, SourceName};
 use crate::step::Step;
 use crate::store::{Op, Part, Put, StoreError, StoreErrorKind, layout, put_own};
 
@@ -34,8 +35,6 @@ pub struct Reign {
     pub unlisted: Vec<Entry>,
     /// The newest checkpoint.
     pub checkpoint: Slot,
-    /// Objects that are missing before it: damage that a person must know of.
-    pub missing: Vec<Slot>,
     /// What seals this reign's objects.
     pub seal: Seal,
 }
@@ -58,12 +57,35 @@ pub async fn take(env: &LogEnv, source: &SourceName, ours: Option<Epoch>) -> Res
     }
 }
 
+/// Whether the reign of `epoch` goes on: nobody has put a fence of a higher epoch since. `next` is the first slot that this
+/// reign may not have filled: a rival's fence goes into the first hole, so it cannot stand before. One read, as a rule;
+/// to be asked right before whatever cannot be taken back elsewhere, since only a put into the log itself can be sure.
+pub async fn still_ours(env: &LogEnv, source: &SourceName, epoch: Epoch, next: Slot) -> Result<(), LogError> {
+    let bytes = u64::try_from(HEADER_BYTES_MAX).unwrap_or(u64::MAX);
+    let mut slot = next;
+    loop {
+        let key = layout::segment(source, slot);
+        let start = match env.store.get(&key, Part::First { bytes }).await {
+            Ok(start) => start,
+            Err(error) if error.kind == StoreErrorKind::Missing => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        let (header, _) = Header::decode(start.as_bytes()).map_err(|error| ObjectError { key, kind: error.into() })?;
+        if header.epoch > epoch {
+            let source_name = source.clone();
+            return Err(LogError::Fenced { source_name, ours: epoch, theirs: header.epoch });
+        }
+        // Our own, put meanwhile, or what an older writer had in flight: the hole is farther on.
+        slot = slot.next();
+    }
+}
+
 async fn try_take(env: &LogEnv, source: &SourceName, history: History) -> Result<Option<Reign>, LogError> {
     let log = history.log.unwrap_or_else(|| LogId::from_bytes(draw(&*env.entropy)));
     let epoch = history.epoch().next();
     let slot = history.hole();
     let (cursor, previous) = stand(env, source, &history).await?;
-    let mut seal = Seal::new(env, *log.as_bytes(), epoch);
+    let mut seal = Seal::begin(env, *log.as_bytes(), epoch).await?;
     let header = Header {
         slot,
         from: cursor.to,
@@ -104,17 +126,7 @@ async fn try_take(env: &LogEnv, source: &SourceName, history: History) -> Result
             next = next.next();
         }
     }
-    Ok(Some(Reign {
-        log,
-        epoch,
-        next,
-        previous: hash,
-        cursor,
-        unlisted,
-        checkpoint: after,
-        missing: history.missing,
-        seal,
-    }))
+    Ok(Some(Reign { log, epoch, next, previous: hash, cursor, unlisted, checkpoint: after, seal }))
 }
 
 /// Where the log stands, and the hash of its last live object.
@@ -125,14 +137,32 @@ async fn stand(env: &LogEnv, source: &SourceName, history: &History) -> Result<(
     let hash = sha256(&bytes);
     // The position and the hash that everything continues from must be proved, not believed: a bit that was read wrong
     // anywhere in the object would stand in the chain for ever.
-    let mut object = Object::open(&key, bytes, &env.keys)?;
-    while object.next_frame()?.is_some() {}
-    object.footer()?;
-    if last.agrees_with(&object.header) {
+    let header = match Object::open(env, &key, bytes).await {
+        Ok(mut object) => {
+            while object.next_frame()?.is_some() {}
+            object.footer()?;
+            object.header
+        }
+        Err(error) if error.is_out_of_reach() => read_again(env, &key, hash).await?,
+        Err(error) => return Err(error.into()),
+    };
+    if last.agrees_with(&header) {
         Ok((Cursor { to: last.to, to_time: last.to_time, open: None }, hash))
     } else {
         Err(ObjectError { key, kind: ObjectErrorKind::Misplaced { what: "what the list says of it" } }.into())
     }
+}
+
+/// A writer that may not open the last object reads it a second time: its hash and its header are then what the store
+/// holds, though no seal proves that its writer put them there. A reader will prove that.
+async fn read_again(env: &LogEnv, key: &ObjectKey, hash: [u8; 32]) -> Result<Header, LogError> {
+    let again = env.store.get(key, Part::Whole).await?.bytes();
+    let wrong = |kind| ObjectError { key: key.clone(), kind };
+    if sha256(&again) != hash {
+        return Err(StoreError::new(Op::Get, key, StoreErrorKind::Unanswered).into());
+    }
+    let (header, _) = Header::decode(&again).map_err(|error| wrong(error.into()))?;
+    Ok(header)
 }
 
 #[cfg(test)]

@@ -24,6 +24,8 @@ pub const LIST_PAGE_KEYS_MAX: usize = 1000;
 pub const CHECKPOINT_EVERY_SLOTS: u64 = 256;
 /// One read from a server's socket.
 pub const SOCKET_READ_BYTES: usize = 128 * 1024;
+/// Read from a source's socket ahead of the encoder, and once more in the queue between them.
+pub const READ_AHEAD_BYTES: usize = 1024 * 1024;
 /// Bytes of one wire record; a longer message is passed on in pieces of this size.
 pub const PIECE_BYTES_MAX: usize = 128 * 1024;
 /// Age at which a segment is cut, unless configured otherwise.
@@ -32,8 +34,17 @@ pub const SEGMENT_AGE_DEFAULT: Duration = Duration::from_secs(1);
 pub const HEARTBEAT_DEFAULT: Duration = Duration::from_secs(30);
 /// The part of one base object that is filled before it is sealed and put.
 pub const BASE_PART_BYTES: usize = 8 * 1024 * 1024;
+/// A data key is renewed at this age at the latest; else when the day ends.
+pub const DATA_KEY_SOFT_LIFE: Duration = Duration::from_hours(24);
+/// Under a data key of this age nothing is sealed any more: an outage of the key service may last so long.
+pub const DATA_KEY_HARD_LIFE: Duration = Duration::from_hours(72);
+/// The wait before a key service that did not renew a data key is asked again.
+pub const DATA_KEY_RENEW_AGAIN: Duration = Duration::from_mins(1);
+/// Data keys that are kept open, so that a reader asks the key service once for each.
+pub const OPENED_KEYS_MAX: usize = 1024;
 
 const _: () = {
+    assert!(DATA_KEY_SOFT_LIFE.as_secs() < DATA_KEY_HARD_LIFE.as_secs(), "a renewal may fail for a while");
     assert!(PIECE_BYTES_MAX + 64 <= FRAME_BYTES_MAX, "a piece with its header fits into an empty frame");
     assert!(SEGMENT_BYTES_DEFAULT + 4 * FRAME_BYTES_MAX <= SEGMENT_BYTES_MAX, "a cut may overshoot");
     assert!(2 * SEGMENT_BYTES_MAX <= IN_FLIGHT_BYTES_MAX, "one segment fills while another is put");

@@ -6,9 +6,8 @@ use crate::codec::rowsum::CutRow;
 use crate::codec::sqltext::SqlTextError;
 use crate::codec::wire::WireError;
 use crate::connect::ConnectError;
-use crate::crypto::KeyError;
 use crate::log::{LogError, ObjectErrorKind};
-use crate::model::{BaseId, Lsn, SourceName};
+use crate::model::{BaseId, Lsn, ObjectKey, SourceName};
 
 /// A point that cannot be restored, and what can be done instead.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -42,6 +41,18 @@ pub enum RestoreError {
     /// The log or an object of a base cannot be read.
     #[error("read what is stored")]
     Log(#[from] LogError),
+    /// An object of the log is missing, and nothing leads across.
+    #[error(
+        "object {object} of the log is missing, and {asked} needs it; {remedy}; `holdfast verify` lists all that is"
+    )]
+    Missing {
+        /// Which object.
+        object: ObjectKey,
+        /// What was asked for.
+        asked: String,
+        /// The nearest instants that can be restored.
+        remedy: String,
+    },
     /// A base's manifest cannot be used.
     #[error("read base {base}")]
     Base {
@@ -156,7 +167,8 @@ impl RestoreError {
                 }
             },
             Self::Log(error) => log_verdict(error),
-            Self::Base { .. }
+            Self::Missing { .. }
+            | Self::Base { .. }
             | Self::Message { .. }
             | Self::Schema { .. }
             | Self::Rows { .. }
@@ -167,17 +179,25 @@ impl RestoreError {
     }
 }
 
+impl RestoreError {
+    /// Whether a key is out of this process's reach, rather than something damaged.
+    pub const fn is_out_of_reach(&self) -> bool {
+        matches!(self, Self::Log(error) if error.is_out_of_reach())
+    }
+}
+
 const fn log_verdict(error: &LogError) -> Verdict {
     match error {
         LogError::Store(_) if error.is_store_trouble() => Verdict::Unavailable,
         LogError::Object(object) => match &object.kind {
-            ObjectErrorKind::Key(KeyError::OtherKey { .. }) => Verdict::Unavailable,
-            ObjectErrorKind::Key(KeyError::Broken)
+            ObjectErrorKind::Key(error) if !error.is_damage() => Verdict::Unavailable,
+            ObjectErrorKind::Key(_)
             | ObjectErrorKind::Format(_)
             | ObjectErrorKind::Seal(_)
             | ObjectErrorKind::Misplaced { .. }
             | ObjectErrorKind::Unchained => Verdict::Damaged,
         },
+        LogError::Key(_) => Verdict::Unavailable,
         LogError::Store(_) | LogError::Missing { .. } | LogError::Disordered { .. } => Verdict::Damaged,
         LogError::Fenced { .. }
         | LogError::FenceUndecided { .. }

@@ -19,6 +19,9 @@ pub enum SourceErrorKind {
     /// The session broke or could not be made; a new one may work.
     #[error("the session with the server failed")]
     Session(#[source] Box<ConnectError>),
+    /// The thread of a session's socket could not be started, or is gone.
+    #[error("the thread that reads from the server failed")]
+    Thread(#[source] std::io::Error),
     /// Another process uses the slot.
     #[error("slot {slot} is in use by another session (process {pid} of the server)")]
     SlotBusy {

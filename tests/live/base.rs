@@ -26,6 +26,7 @@ use holdfast::step::Death;
 use holdfast::store::{FolderStore, Keys, MemoryStore, Part, Store, layout};
 
 use crate::init::{LOGICAL, initialised};
+use crate::scale::scale;
 use crate::servers::Postgres;
 
 fn env(store: Arc<dyn Store>) -> LogEnv {
@@ -43,7 +44,7 @@ fn main_source() -> SourceName {
 }
 
 fn order(target: ConnectTarget) -> BaseOrder {
-    BaseOrder { source: main_source(), target, jobs: 2, log: None }
+    BaseOrder { source: main_source(), target, jobs: 2, log: None, claims: None }
 }
 
 fn nobody() -> Arc<dyn BaseProgress> {
@@ -57,7 +58,7 @@ async fn contents(env: &LogEnv, manifest: &Manifest) -> BTreeMap<String, Vec<u8>
         let key = layout::base_part(&main_source(), manifest.base, part.number);
         let bytes = env.store.get(&key, Part::Whole).await.unwrap().bytes();
         assert_eq!(hex::encode(sha256(&bytes)), part.sha256);
-        let mut object = Object::open(&key, bytes, &env.keys).unwrap();
+        let mut object = Object::open(env, &key, bytes).await.unwrap();
         assert_eq!(object.header.kind, ObjectKind::BasePart);
         let name = match part.content {
             Content::Globals => "globals".to_owned(),
@@ -185,7 +186,7 @@ async fn a_base_is_one_instant_of_a_database_that_never_rests() {
             }
         }));
     }
-    for _ in 0..5 {
+    for _ in 0..5 * scale() {
         let env = env(Arc::new(MemoryStore::new()));
         let manifest = take(&env, &order(server.target()), &nobody()).await.unwrap();
         let contents = contents(&env, &manifest).await;
@@ -315,11 +316,11 @@ async fn a_base_killed_between_its_parts_is_no_base_and_is_swept_once_it_is_sure
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let store: Arc<dyn Store> = Arc::new(FolderStore::open(&path, Arc::clone(&clock)).await.unwrap());
         let now = env(Arc::clone(&store));
-        assert_eq!(sweep(&now, &main_source()).await.unwrap(), 0, "it may be under way somewhere");
+        assert_eq!(sweep(&now, &main_source(), None).await.unwrap(), 0, "it may be under way somewhere");
         let tomorrow = Arc::new(ManualClock::new(clock.now()));
         tomorrow.advance(Duration::from_hours(25));
         let later = LogEnv { clock: tomorrow, ..now };
-        let removed = sweep(&later, &main_source()).await.unwrap();
+        let removed = sweep(&later, &main_source(), None).await.unwrap();
         let left = store.list(&layout::bases_prefix(&main_source()), None).await.unwrap();
         if death == "manifest" {
             assert!(removed == 0 && left.iter().any(|key| key.as_str().ends_with("manifest")), "a base stays");

@@ -12,14 +12,20 @@ mod apply;
 mod auth;
 mod base;
 mod bucket;
+mod catalog;
 mod check;
 mod copy;
 mod daemons;
+mod fenced;
 mod guard;
 mod identity;
 mod histories;
 mod init;
+mod keys;
 mod kill;
+#[expect(dead_code, reason = "the tests of keys alone use all of it")]
+#[path = "../kms/double.rs"]
+mod kms_double;
 mod mistakes;
 mod physical;
 mod pipeline;
@@ -30,6 +36,7 @@ mod restore;
 #[path = "../s3/mod.rs"]
 #[expect(dead_code, unreachable_pub, reason = "each test program uses what it needs")]
 mod s3;
+mod scale;
 mod secrets;
 mod servers;
 mod session;

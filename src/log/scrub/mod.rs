@@ -73,7 +73,7 @@ pub struct Sound {
 pub async fn scrub_object(env: &LogEnv, key: &ObjectKey) -> Result<Sound, Finding> {
     let bytes = env.store.get(key, Part::Whole).await.map_err(|error| unread(key, &error))?.bytes();
     let sound = Sound { hash: sha256(&bytes), bytes: size(bytes.len()) };
-    let opened = Object::open(key, bytes, &env.keys).and_then(|mut object| {
+    let opened = Object::open(env, key, bytes).await.and_then(|mut object| {
         while object.next_frame()?.is_some() {}
         object.footer().map(drop)
     });
@@ -106,6 +106,7 @@ fn broken(error: &ObjectError) -> Finding {
         ObjectErrorKind::Misplaced { what: "log" } => (Verdict::Foreign, "it belongs to another log".to_owned()),
         ObjectErrorKind::Format(cause) => (Verdict::Damaged, cause.to_string()),
         ObjectErrorKind::Seal(cause) => (Verdict::Damaged, cause.to_string()),
+        ObjectErrorKind::Key(cause) if !cause.is_damage() => (Verdict::Unreadable, cause.to_string()),
         ObjectErrorKind::Key(cause) => (Verdict::Damaged, cause.to_string()),
         kind @ (ObjectErrorKind::Misplaced { .. } | ObjectErrorKind::Unchained) => (Verdict::Damaged, kind.to_string()),
     };
@@ -175,7 +176,7 @@ impl Scrub<'_> {
             }
         };
         self.checked(bytes.len());
-        match Object::open(key, bytes, &self.env.keys).and_then(|object| self.own(object)) {
+        match Object::open(self.env, key, bytes).await.and_then(|object| self.own(object)) {
             Ok(object) => Some(object),
             Err(error) => {
                 self.broken(&error);

@@ -209,7 +209,7 @@ impl Scrub<'_> {
             }
             let Some((key, slot, fetched)) = ahead.next().await else { return };
             walk.reach(slot);
-            if !self.segment(&key, slot, fetched, walk) {
+            if !self.segment(&key, slot, fetched, walk).await {
                 walk.unproved.push(slot);
                 walk.forget();
             }
@@ -230,7 +230,13 @@ impl Scrub<'_> {
     }
 
     /// Checks one segment; whether it is what its name and its neighbours say.
-    fn segment(&mut self, key: &ObjectKey, slot: Slot, fetched: Result<Bytes, StoreError>, walk: &mut Walk) -> bool {
+    async fn segment(
+        &mut self,
+        key: &ObjectKey,
+        slot: Slot,
+        fetched: Result<Bytes, StoreError>,
+        walk: &mut Walk,
+    ) -> bool {
         let bytes = match fetched {
             Ok(bytes) => bytes,
             Err(error) => {
@@ -241,7 +247,7 @@ impl Scrub<'_> {
         self.checked(bytes.len());
         let proved = match self.depth {
             Depth::Quick => self.header(key, slot, &bytes).map(|header| (header, 0, None, None)),
-            Depth::Full => self.whole(key, slot, bytes, walk),
+            Depth::Full => self.whole(key, slot, bytes, walk).await,
         };
         match proved {
             Ok((header, bytes, hash, carry)) => {
@@ -268,9 +274,9 @@ impl Scrub<'_> {
         Ok(header)
     }
 
-    fn whole(&mut self, key: &ObjectKey, slot: Slot, bytes: Bytes, walk: &Walk) -> Result<Proved, ObjectError> {
+    async fn whole(&mut self, key: &ObjectKey, slot: Slot, bytes: Bytes, walk: &Walk) -> Result<Proved, ObjectError> {
         let (hash, length) = (sha256(&bytes), u64::try_from(bytes.len()).unwrap_or(u64::MAX));
-        let object = Object::open(key, bytes, &self.env.keys)?;
+        let object = Object::open(self.env, key, bytes).await?;
         let mut object = self.own(object)?;
         in_place(&object.header, slot).map_err(|kind| object.wrong(kind))?;
         let fresh = object.header.epoch != walk.reign || object.header.kind == ObjectKind::Fence;
@@ -317,7 +323,11 @@ fn place(at: usize, end: usize, plain: usize) -> FrameEntry {
 fn in_place(header: &Header, slot: Slot) -> Result<(), ObjectErrorKind> {
     let segment = match header.kind {
         ObjectKind::Data | ObjectKind::Heartbeat | ObjectKind::Fence => true,
-        ObjectKind::Checkpoint | ObjectKind::Boundary | ObjectKind::BasePart | ObjectKind::Manifest => false,
+        ObjectKind::Checkpoint
+        | ObjectKind::Boundary
+        | ObjectKind::BasePart
+        | ObjectKind::Manifest
+        | ObjectKind::Rewrap => false,
     };
     if header.slot != slot {
         return Err(ObjectErrorKind::Misplaced { what: "slot" });

@@ -16,5 +16,6 @@ pub mod init;
 pub mod intake;
 pub mod names;
 mod patience;
+mod reader;
 pub mod slot;
 pub mod stream;

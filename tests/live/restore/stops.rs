@@ -4,6 +4,7 @@ use holdfast::apply::postgres::WindowRule;
 use holdfast::restore::{GapRule, RestoreError, Verdict};
 
 use crate::restore::site::Site;
+use crate::scale::scale;
 
 const COUNT: &str = "select coalesce(string_agg(id::text, ' ' order by id), '') from t";
 
@@ -50,7 +51,8 @@ async fn l2_a_restore_stops_exactly_where_it_was_asked_to() {
         let report = site.restore(&target, &database).await.unwrap();
         assert_eq!(site.server.psql(&database, COUNT), rows, "{why}: {target} {report:?}");
     }
-    let plan = site.survey().await.plan(&format!("before-xid:{four}").parse().unwrap(), GapRule::Refuse).await.unwrap();
+    let plan =
+        site.survey().await.plan(&format!("before-xid:{four}").parse().unwrap(), GapRule::Refuse, &[]).await.unwrap();
     assert_eq!(plan.stop.excluded.unwrap().xid.get().to_string(), four, "the plan names the accident");
     assert_eq!(plan.stop.last.map(|last| last.position), Some(plan.stop.position), "and what is before it");
     assert!(plan.to_string().contains(&format!("first out xid {four}")), "{plan}");
@@ -128,12 +130,13 @@ async fn l8_a_transaction_larger_than_a_window_streams_through() {
     site.capture().await;
     site.base().await;
     site.sql("insert into t select i, repeat('y', 100) from generate_series(1001, 1100) i");
-    site.sql(
-        "begin; insert into t select i, repeat('z', 100) from generate_series(2000, 6000) i; \
+    let (keyed, keyless) = (2000 + 4000 * scale(), 3000 * scale());
+    site.sql(&format!(
+        "begin; insert into t select i, repeat('z', 100) from generate_series(2000, {keyed}) i; \
          update t set v = v || id where id % 3 = 0; delete from t where id between 3000 and 3500; \
-         insert into nokey select i % 10 from generate_series(1, 3000) i; delete from nokey where v = '4'; \
+         insert into nokey select i % 10 from generate_series(1, {keyless}) i; delete from nokey where v = '4'; \
          update t set id = -id where id between 5000 and 5100; commit",
-    );
+    ));
     site.sql("delete from t where id < 10");
     site.capture().await;
     let expected = site.everything("postgres");

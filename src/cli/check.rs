@@ -7,13 +7,14 @@ use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::init;
 use crate::cli::scene::Scene;
-use crate::config::SourceSettings;
+use crate::config::{SourceSettings, StorePlace};
 use crate::daemon::{assemble, chain};
 use crate::log::{History, LogEnv};
 use crate::model::Lsn;
 use crate::restore::bases;
 use crate::source::postgres::check::{self, CheckPlan, Finding, Verdict};
 use crate::store::probe_refuses_overwrite;
+use crate::store::s3::{Lock, Protection, S3Place, Versioning};
 
 /// What was found, of which source; `None` for what concerns all.
 struct Found<'a> {
@@ -28,6 +29,9 @@ pub async fn run(scene: &Scene, args: &CheckArgs) -> Result<Exit, Failure> {
         Ok(env) => {
             found.push(Found { source: None, finding: finding("key and store", Verdict::Ok, "can be opened", "") });
             found.push(Found { source: None, finding: probe(&env).await });
+            if let StorePlace::S3(place) = &scene.config.store.place {
+                found.push(Found { source: None, finding: protection(scene, place).await });
+            }
             Some(env)
         }
         Err(failure) => {
@@ -71,10 +75,37 @@ async fn probe(env: &LogEnv) -> Finding {
                 finding(name, Verdict::Warning, &chain(&error), remedy)
             }
             (Probed::OverwriteClaimed | Probed::Overwritten | Probed::Winners(_), _) => {
-                let remedy = "use another file system: on this one two daemons could overwrite each other";
+                let remedy = "use another file system or server: on this one two daemons could overwrite each other";
                 finding(name, Verdict::Failure, "the store lets an object be put twice", remedy)
             }
         },
+    }
+}
+
+/// What guards a bucket's objects from whoever holds credentials. A prefix without is no failure: the log is as exact.
+async fn protection(scene: &Scene, place: &S3Place) -> Finding {
+    let name = "versions and lock";
+    let asked = match assemble::bucket(place, &scene.clock).await {
+        Ok(bucket) => bucket.protection().await,
+        Err(error) => Err(error),
+    };
+    let remedy =
+        "let the bucket keep versions and lock new objects (Object Lock), or whoever may delete can end all history";
+    match asked {
+        Err(error) => finding(name, Verdict::Warning, &chain(&error), "let this role read the bucket's configuration"),
+        Ok(Protection { versioning: Versioning::On, lock: Lock::Compliance { days } }) => {
+            finding(name, Verdict::Ok, &format!("versions are kept, and nobody deletes for {days} days"), "")
+        }
+        Ok(Protection { versioning: Versioning::On, lock: Lock::Governance { days } }) => {
+            let what = format!("versions are kept; for {days} days only who may bypass governance deletes");
+            finding(name, Verdict::Ok, &what, "")
+        }
+        Ok(Protection { versioning: Versioning::On, lock: Lock::NoDefault | Lock::Off }) => {
+            finding(name, Verdict::Warning, "versions are kept and nothing locks them", remedy)
+        }
+        Ok(Protection { versioning: Versioning::Suspended | Versioning::Off, lock: _ }) => {
+            finding(name, Verdict::Warning, "the bucket keeps no versions", remedy)
+        }
     }
 }
 

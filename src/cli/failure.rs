@@ -44,7 +44,10 @@ impl From<NeedError> for Failure {
 impl From<AssembleError> for Failure {
     fn from(error: AssembleError) -> Self {
         let exit = match &error {
-            AssembleError::Key(_) | AssembleError::DataKey(_) | AssembleError::Store(_) => Exit::Unavailable,
+            AssembleError::Key(_)
+            | AssembleError::DataKey(_)
+            | AssembleError::Store(_)
+            | AssembleError::Overwrites { .. } => Exit::Unavailable,
             AssembleError::Target { .. } => Exit::Usage,
         };
         Self::of(exit, error)

@@ -8,7 +8,7 @@ use crate::cli::failure::Failure;
 use crate::cli::keys;
 use crate::cli::out;
 use crate::cli::scene::Scene;
-use crate::config::{Identity, SourceSettings};
+use crate::config::{Identity, SourceSettings, StorePlace};
 use crate::connect::{Mode, Session};
 use crate::crypto::file::FileKey;
 use crate::daemon::assemble;
@@ -71,37 +71,48 @@ pub async fn prepare(scene: &Scene, source: &SourceSettings) -> Result<(), Failu
 
 /// The store, and a key for a store that holds nothing yet: never a new key beside a log that another one sealed.
 async fn store_and_key(scene: &Scene, args: &InitArgs, done: &mut Vec<String>) -> Result<(), Failure> {
-    let folder = &scene.config.store.folder;
-    let opened = FolderStore::open(folder, std::sync::Arc::clone(&scene.clock)).await;
-    let is_empty = match &opened {
-        Err(_) => true,
-        Ok(store) => crate::store::sources(store).await?.is_empty(),
+    let place = &scene.config.store.place;
+    let opened = assemble::open_store(&scene.config.store, &scene.clock, &scene.entropy).await;
+    let opened = match (opened, place) {
+        (Ok(store), _) => Some(store),
+        (Err(_), StorePlace::Folder(_)) => None,
+        // A bucket has owners, rules and a price: whoever answers for them makes it.
+        (Err(error), StorePlace::S3(_)) => return Err(error.into()),
     };
+    let is_empty = match &opened {
+        None => true,
+        Some(store) => crate::store::sources(&**store).await?.is_empty(),
+    };
+    if let (true, StorePlace::S3(bucket)) = (is_empty, place) {
+        assemble::bucket(bucket, &scene.clock).await?.refuse_foreign().await?;
+    }
     if scene.config.key.kms.is_some() {
         done.push(keys::prove_service(scene).await?);
     } else {
         key_file(scene, args, is_empty, done)?;
     }
-    if opened.is_ok() {
-        done.push(format!("store {} is there", folder.display()));
-    } else {
-        if !args.dry_run {
-            FolderStore::create(folder).await?;
+    match (opened, place) {
+        (Some(_), _) => done.push(format!("store {place} is there")),
+        (None, StorePlace::Folder(folder)) => {
+            if !args.dry_run {
+                FolderStore::create(folder).await?;
+            }
+            done.push(format!("store {place} made"));
         }
-        done.push(format!("store {} made", folder.display()));
+        (None, StorePlace::S3(_)) => {}
     }
     Ok(())
 }
 
 fn key_file(scene: &Scene, args: &InitArgs, store_is_empty: bool, done: &mut Vec<String>) -> Result<(), Failure> {
-    let (key, folder) = (scene.config.key.need_file()?, &scene.config.store.folder);
+    let key = scene.config.key.need_file()?;
     if key.exists() {
         FileKey::read(key).map_err(|error| Failure::of(Exit::Unavailable, error))?;
         done.push(format!("key file {} is there", key.display()));
     } else if !store_is_empty {
         let sentence = format!(
             "the store {} holds a log and the key file {} is missing; put the copy of the key there that sealed it",
-            folder.display(),
+            scene.config.store.place,
             key.display()
         );
         return Err(Failure::text(Exit::Unavailable, sentence));

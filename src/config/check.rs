@@ -12,9 +12,9 @@ use crate::config::outside::Outside;
 use crate::config::raw::{Book, Plain, Section, Wrong};
 use crate::config::settings::{
     BaseSettings, Cipher, Config, Identity, KeySettings, KmsSettings, LogSettings, Objectives, RetentionSettings,
-    SchemaImageSettings, Service, SourceSettings, StoreSettings,
+    SchemaImageSettings, Service, SourceSettings, StorePlace,
 };
-use crate::config::{PostgresUrl, unit};
+use crate::config::{PostgresUrl, store, unit};
 use crate::connect::kms::KmsTarget;
 use crate::crypto::recovery::{RecoveryKey, RecoveryKeyError};
 use crate::log::Hold;
@@ -58,12 +58,13 @@ fn settings<'t>(book: &mut Book<'t>, document: &'t DeTable<'t>, file: &Path) -> 
     let holds = holds(book, document);
     let objectives = one("objectives", book).map(|section| objectives(book, &section))?;
     let http = one("listen", book).and_then(|section| book.read(&section, "http", address));
-    let store = store(book, document);
+    let store = store::store(book, document);
     let sources = sources(book, document);
     let (key, store) = (key?, store?);
     let outside = [("key", "file", key.file.as_ref()), ("service", "state_dir", service.state_dir.as_ref())];
     for (section, name, path) in outside {
-        if path.is_some_and(|path| path.starts_with(&store.folder)) {
+        let StorePlace::Folder(folder) = &store.place else { continue };
+        if path.is_some_and(|path| path.starts_with(folder)) {
             let why = "lies in the store's folder, which may hold nothing but sealed objects";
             book.complain(book.line_of(document, section, name), &format!("{section}.{name}"), why, "put it elsewhere");
         }
@@ -119,26 +120,6 @@ fn word(value: &Plain) -> Result<String, Wrong> {
         return wrong("is not a name without spaces", "write it as the service shows it");
     }
     Ok(text.to_owned())
-}
-
-fn store<'t>(book: &mut Book<'t>, document: &'t DeTable<'t>) -> Option<StoreSettings> {
-    let sections = book.sections(document, "store");
-    if !document.contains_key("store") {
-        book.complain(None, "store", "is missing", "add [[store]] with folder = \"/path\"");
-    }
-    for mirror in sections.iter().skip(1) {
-        let why = "is a second store, and mirrors are not in this version";
-        book.complain(mirror.line, &mirror.path, why, "take it out");
-    }
-    let mut stores = Vec::new();
-    for section in &sections {
-        let name = book.read(section, "name", name).unwrap_or_else(|| "first".to_owned());
-        let first = "the first store decides and cannot be optional";
-        book.read(section, "required", |value| if truth(value)? { Ok(()) } else { wrong(first, "write true") });
-        let folder = book.need(section, "folder", "add folder = \"/path\" to [[store]]", path);
-        stores.extend(folder.map(|folder| StoreSettings { name, folder: book.path(&folder) }));
-    }
-    stores.into_iter().next()
 }
 
 fn sources<'t>(book: &mut Book<'t>, document: &'t DeTable<'t>) -> Vec<SourceSettings> {
@@ -236,11 +217,11 @@ fn objectives(book: &mut Book<'_>, section: &Section<'_>) -> Objectives {
 
 // What follows reads one value. None of it repeats the value.
 
-fn wrong<T>(why: &str, remedy: &str) -> Result<T, Wrong> {
+pub(crate) fn wrong<T>(why: &str, remedy: &str) -> Result<T, Wrong> {
     Err((why.to_owned(), remedy.to_owned()))
 }
 
-fn text(value: &Plain) -> Result<&str, Wrong> {
+pub(crate) fn text(value: &Plain) -> Result<&str, Wrong> {
     match value {
         Plain::Text(text) | Plain::Taken(text) => Ok(text),
         Plain::Integer(_) | Plain::Bool(_) => wrong("is not a text", "write it in quotes"),
@@ -255,7 +236,7 @@ fn line(value: &Plain) -> Result<String, Wrong> {
     Ok(text.to_owned())
 }
 
-fn path(value: &Plain) -> Result<String, Wrong> {
+pub(crate) fn path(value: &Plain) -> Result<String, Wrong> {
     let text = text(value)?;
     if text.is_empty() || text.contains('\0') {
         return wrong("is not a path", "write an absolute path, or one from this configuration's folder");
@@ -263,7 +244,7 @@ fn path(value: &Plain) -> Result<String, Wrong> {
     Ok(text.to_owned())
 }
 
-fn name(value: &Plain) -> Result<String, Wrong> {
+pub(crate) fn name(value: &Plain) -> Result<String, Wrong> {
     name_of_source(value).map(|name| name.as_str().to_owned())
 }
 
@@ -297,7 +278,7 @@ fn one_of<T: Copy>(value: &Plain, words: &[(&str, T)]) -> Result<T, Wrong> {
     found.ok_or_else(|| ("is none of the words that it may be".to_owned(), format!("write {}", known.join(" or "))))
 }
 
-fn truth(value: &Plain) -> Result<bool, Wrong> {
+pub(crate) fn truth(value: &Plain) -> Result<bool, Wrong> {
     match value {
         Plain::Bool(value) => Ok(*value),
         Plain::Taken(text) if text == "true" => Ok(true),

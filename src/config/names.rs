@@ -13,7 +13,7 @@ pub enum Shape {
 pub const SETTINGS: [(&str, Shape, &[&str]); 11] = [
     ("service", Shape::One, &["name", "environment", "state_dir"]),
     ("key", Shape::One, &["file", "kms", "recovery", "cipher"]),
-    ("store", Shape::Many, &["name", "folder", "required"]),
+    ("store", Shape::Many, &["name", "folder", "s3", "required"]),
     ("source", Shape::Many, &["name", "postgres", "admin", "identity", "heartbeat", "slot_bytes_max"]),
     ("log", Shape::One, &["segment_bytes", "segment_age"]),
     ("base", Shape::One, &["every", "jobs"]),
@@ -25,11 +25,13 @@ pub const SETTINGS: [(&str, Shape, &[&str]); 11] = [
 ];
 
 /// Settings that are tables of their own, written in one line, and what may stand in them.
-const INLINE: [(&str, &[&str]); 1] = [("key.kms", &["key_id", "region", "endpoint", "old"])];
+const INLINE: [(&str, &[&str]); 2] = [
+    ("key.kms", &["key_id", "region", "endpoint", "old"]),
+    ("store.s3", &["bucket", "prefix", "region", "endpoint", "path_style"]),
+];
 
 /// What the design names and this version does not do: said as that, so that nobody looks for a spelling mistake.
-const LATER: [(&str, &str, &str); 10] = [
-    ("store", "s3", "use folder = \"/path\""),
+const LATER: [(&str, &str, &str); 9] = [
     ("source", "redis", "use postgres = \"postgres://…\""),
     ("source", "files", "use postgres = \"postgres://…\""),
     ("source", "engine", "take it out: PostgreSQL has one engine"),

@@ -1,5 +1,6 @@
 //! The settings as used: checked, typed, with their defaults filled in.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,6 +10,7 @@ use crate::connect::kms::KmsTarget;
 use crate::crypto::recovery::RecoveryKey;
 use crate::log::Hold;
 use crate::model::SourceName;
+use crate::store::s3::S3Place;
 
 /// All settings of one installation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,8 +88,26 @@ pub enum Cipher {
 pub struct StoreSettings {
     /// What commands and metrics call it.
     pub name: String,
-    /// The folder.
-    pub folder: PathBuf,
+    /// Where it is.
+    pub place: StorePlace,
+}
+
+/// A folder or a bucket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StorePlace {
+    /// A folder of this machine.
+    Folder(PathBuf),
+    /// A prefix of a bucket.
+    S3(S3Place),
+}
+
+impl fmt::Display for StorePlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Folder(path) => write!(f, "{}", path.display()),
+            Self::S3(place) => write!(f, "s3://{}/{}", place.bucket, place.prefix),
+        }
+    }
 }
 
 /// What is captured.

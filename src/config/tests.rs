@@ -51,7 +51,7 @@ fn complaints(text: &str, outside: &Scripted) -> Vec<String> {
 fn the_smallest_useful_file_is_enough() {
     let config = parse(SMALLEST).unwrap();
     assert_eq!(config.need_state_dir().unwrap(), Path::new("/var/lib/holdfast"));
-    assert_eq!(config.store.folder, Path::new("/backups/holdfast"));
+    assert_eq!(config.store.place, StorePlace::Folder("/backups/holdfast".into()));
     let main = config.need_source(None).unwrap();
     assert_eq!(main.identity, Identity::Full);
     assert_eq!(config.log.segment_age, Duration::from_secs(1));
@@ -115,6 +115,7 @@ fn each_mistake_has_its_complaint() {
         ("[[source]]\nname = \"a\"\n",                   "holdfast.toml:5: source.a.postgres: is missing; add postgres = \"postgres://USER@HOST:PORT/DATABASE\""),
         ("[[source]]\npostgres = \"postgres://h/d\"\n",  "holdfast.toml:5: source[1].name: is missing; add name = \"main\" to [[source]]"),
         ("[[store]]\nfolder = \"/t\"\n",                 "holdfast.toml:5: store[2]: is a second store, and mirrors are not in this version; take it out"),
+        ("s3 = { bucket = \"backups\" }\n",              "holdfast.toml:3: store[1].folder: stands beside s3, and a store is in one place; take one of them out"),
         ("[log]\nsegment_bytes = 1\n",                   "holdfast.toml:6: log.segment_bytes: is outside its limits; write 64KiB to 8MiB"),
         ("[log]\nsegment_age = \"5ms\"\n",               "holdfast.toml:6: log.segment_age: is outside its limits; write 10ms to 60s"),
         ("[log]\nsegment_age = 5\n",                     "holdfast.toml:6: log.segment_age: is not a duration with its unit; write 10ms to 60s, in quotes"),
@@ -145,6 +146,35 @@ fn what_is_missing_altogether_is_told_without_a_line() {
         "holdfast.toml: store: is missing; add [[store]] with folder = \"/path\"",
     ];
     assert_eq!(told, expected);
+}
+
+#[test]
+fn a_store_may_be_a_prefix_of_a_bucket() {
+    let with = |s3: &str| format!("[key]\nfile = \"/k\"\n[[store]]\ns3 = {s3}\n");
+    let text = with(
+        r#"{ bucket = "backups", prefix = "site/a", region = "eu-central-1", endpoint = "http://127.0.0.1:8333/", path_style = true }"#,
+    );
+    let StorePlace::S3(place) = parse(&text).unwrap().store.place else { panic!("not a bucket") };
+    assert_eq!((place.bucket.as_str(), place.prefix.as_str()), ("backups", "site/a/"), "one slash at the end");
+    assert_eq!(place.endpoint.as_deref(), Some("http://127.0.0.1:8333"));
+    assert_eq!((place.region.as_deref(), place.style), (Some("eu-central-1"), crate::store::s3::Style::Path));
+    #[rustfmt::skip]
+    let cases = [
+        // written                                             complaint
+        ("{ prefix = \"a\" }",                                 "store[1].s3.bucket: is missing;"),
+        ("{ bucket = \"s3://backups\" }",                      "store[1].s3.bucket: is not a bucket's name;"),
+        ("{ bucket = \"backups\", prefix = \"/a\" }",          "store[1].s3.prefix: is not a prefix;"),
+        ("{ bucket = \"backups\", prefix = \"a/../b\" }",      "store[1].s3.prefix: is not a prefix;"),
+        ("{ bucket = \"backups\", endpoint = \"localhost\" }", "store[1].s3.endpoint: is not the URL of an endpoint;"),
+        ("{ bucket = \"backups\", endpoint = \"http://user:sesame@h\" }", "store[1].s3.endpoint: is not the URL of an endpoint;"),
+        ("{ bucket = \"backups\", region = \"EU\" }",          "store[1].s3.region: is not a region;"),
+        ("{ bucket = \"backups\", path_stile = true }",        "store[1].s3.path_stile: means nothing here; write path_style"),
+        ("\"backups\"",                                        "store[1].s3: is of a wrong type (string); write s3 = {"),
+    ];
+    for (written, complaint) in cases {
+        let told = complaints(&with(written), &Scripted::default());
+        assert!(told.len() == 1 && told[0].contains(complaint) && !told[0].contains("sesame"), "{written}: {told:?}");
+    }
 }
 
 #[test]

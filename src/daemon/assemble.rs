@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::codec::segment::Suite;
-use crate::config::{Cipher, Config, Identity, KeySettings, SourceSettings};
+use crate::config::{Cipher, Config, Identity, KeySettings, SourceSettings, StorePlace, StoreSettings};
 use crate::connect::kms::{Kms, KmsTarget};
 use crate::connect::{ConnectTarget, TargetError};
 use crate::crypto::file::{KeyFile, KeyFileError};
@@ -17,7 +17,9 @@ use crate::log::{CutRule, LogEnv};
 use crate::model::SourceName;
 use crate::source::postgres::names;
 use crate::source::postgres::stream::PostgresSettings;
-use crate::store::{FolderStore, RetryRule, Retrying, StoreError};
+use crate::store::layout;
+use crate::store::s3::{S3Place, S3Settings, S3Store};
+use crate::store::{FolderStore, RetryRule, Retrying, Store, StoreError, Verdict, refuses_second_put};
 
 /// How long a request to the store is tried before the part that asked gives up. Longer would hold a server's orderly
 /// shutdown back, since it waits for us to confirm what it sent.
@@ -25,6 +27,13 @@ const STORE_RETRY: RetryRule = RetryRule {
     first_wait: Duration::from_millis(50),
     wait_max: Duration::from_secs(2),
     deadline: Duration::from_secs(10),
+};
+
+/// The same for a bucket: one put of a large segment on a slow road takes 18 s, and has to have a second chance.
+const BUCKET_RETRY: RetryRule = RetryRule {
+    first_wait: Duration::from_millis(100),
+    wait_max: Duration::from_secs(5),
+    deadline: Duration::from_mins(1),
 };
 
 /// A part cannot be put together.
@@ -39,6 +48,16 @@ pub enum AssembleError {
     /// The store cannot be used.
     #[error("the store cannot be used")]
     Store(#[from] StoreError),
+    /// The store cannot keep two writers apart.
+    #[error(
+        "the store {place} lets an object be put twice ({verdict:?}); two daemons could overwrite each other: use another server"
+    )]
+    Overwrites {
+        /// Which store.
+        place: String,
+        /// What it did.
+        verdict: Verdict,
+    },
     /// A source's address cannot be used.
     #[error("the address of source {name} cannot be used")]
     Target {
@@ -57,10 +76,8 @@ pub async fn log_env(
     entropy: &Arc<dyn Entropy>,
 ) -> Result<LogEnv, AssembleError> {
     let keys = keyring(&config.key).await?;
-    let folder = FolderStore::open(&config.store.folder, Arc::clone(clock)).await?;
-    let store = Retrying::new(Arc::new(folder), Arc::clone(clock), Arc::clone(entropy), STORE_RETRY);
     Ok(LogEnv {
-        store: Arc::new(store),
+        store: open_store(&config.store, clock, entropy).await?,
         keys: Arc::new(keys),
         suite: match config.key.cipher {
             Cipher::ChaCha20Poly1305 => Suite::ChaCha20Poly1305,
@@ -69,6 +86,44 @@ pub async fn log_env(
         clock: Arc::clone(clock),
         entropy: Arc::clone(entropy),
     })
+}
+
+/// The store, as configured: there, and tried again where that helps.
+pub async fn open_store(
+    settings: &StoreSettings,
+    clock: &Arc<dyn Clock>,
+    entropy: &Arc<dyn Entropy>,
+) -> Result<Arc<dyn Store>, StoreError> {
+    let (inner, rule): (Arc<dyn Store>, _) = match &settings.place {
+        StorePlace::Folder(folder) => (Arc::new(FolderStore::open(folder, Arc::clone(clock)).await?), STORE_RETRY),
+        StorePlace::S3(place) => (Arc::new(bucket(place, clock).await?), BUCKET_RETRY),
+    };
+    let store: Arc<dyn Store> = Arc::new(Retrying::new(inner, Arc::clone(clock), Arc::clone(entropy), rule));
+    // A folder says itself whether it is there; a bucket is asked once, before anything relies on it.
+    match &settings.place {
+        StorePlace::Folder(_) => {}
+        StorePlace::S3(_) => drop(store.list(layout::PROBES_PREFIX, None).await?),
+    }
+    Ok(store)
+}
+
+/// The way to a bucket, for what only a bucket can be asked. Asks it nothing.
+pub async fn bucket(place: &S3Place, clock: &Arc<dyn Clock>) -> Result<S3Store, StoreError> {
+    S3Store::open(S3Settings::of(place.clone()), Arc::clone(clock)).await
+}
+
+/// Refuses a bucket that lets a second put through: on it two daemons would write one log (L5). A folder cannot lie
+/// about that; a server can.
+pub async fn prove(config: &Config, env: &LogEnv) -> Result<(), AssembleError> {
+    match &config.store.place {
+        StorePlace::Folder(_) => Ok(()),
+        StorePlace::S3(_) => match refuses_second_put(&*env.store, &*env.entropy).await? {
+            Verdict::Sound => Ok(()),
+            verdict @ (Verdict::OverwriteClaimed | Verdict::Overwritten | Verdict::Winners(_)) => {
+                Err(AssembleError::Overwrites { place: config.store.place.to_string(), verdict })
+            }
+        },
+    }
 }
 
 /// The keys, as configured. A key service is not asked yet.

@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::daemon::assemble;
 use crate::log::expiry::{self, Expired};
 use crate::log::retention::{self, Doomed, Known, KnownBase, KnownGap, Refusal, Rule};
-use crate::log::{Entry, History, Hold, LogEnv, LogError, Reader, hold};
+use crate::log::{Entry, History, Hold, Hole, LogEnv, LogError, Reader, hold};
 use crate::model::{BaseId, Position, Slot, SourceName, Timestamp};
 use crate::restore::loss::PlacedGap;
 use crate::restore::plan::{BaseFact, Facts};
@@ -146,7 +146,10 @@ impl Looked {
     async fn at(env: &LogEnv, source: &SourceName, more: &[Hold]) -> Result<Self, RestoreError> {
         let history = History::load(env, source).await?;
         let facts = Survey::of(env, source, history.clone()).await?.facts;
-        let gaps = records_of_gaps(env, source, &history, &facts).await?;
+        let mut gaps = records_of_gaps(env, source, &history, &facts).await?;
+        // What a lost object held is missing as what was never captured is: a hole is not forgotten before its time.
+        let lost = |hole: &Hole| KnownGap { slot: hole.slot, place: hole.place, lossy: true, tears: false };
+        gaps.extend(facts.holes.iter().map(lost));
         let mut holds = hold::list(env, source).await?;
         holds.extend(more.iter().cloned());
         Ok(Self { history, facts, gaps, holds })

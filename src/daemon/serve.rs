@@ -83,6 +83,7 @@ impl Platform {
         let lock = lock(&state_dir)?;
         let env = assemble::log_env(config, clock, entropy).await?;
         env.keys.prove(&**clock, &**entropy).await.map_err(AssembleError::from)?;
+        assemble::prove(config, &env).await?;
         Ok(Self { config: config.clone(), env, board: Arc::new(Board::default()), state_dir, _lock: lock })
     }
 

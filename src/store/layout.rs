@@ -160,6 +160,9 @@ pub fn base_prefix(source: &SourceName, base: BaseId) -> String {
     format!("base/{source}/{base}/")
 }
 
+/// What the objects of probes start with.
+pub const PROBES_PREFIX: &str = "probe/";
+
 /// What the objects of every log start with.
 pub const LOGS_PREFIX: &str = "log/";
 

@@ -11,6 +11,7 @@
 mod apply;
 mod auth;
 mod base;
+mod bucket;
 mod catalog;
 mod check;
 mod copy;
@@ -33,6 +34,9 @@ mod points;
 mod program;
 mod replication;
 mod restore;
+#[path = "../s3/mod.rs"]
+#[expect(dead_code, unreachable_pub, reason = "each test program uses what it needs")]
+mod s3;
 mod scale;
 mod secrets;
 mod servers;

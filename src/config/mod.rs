@@ -15,7 +15,7 @@ mod outside;
 mod postgres_url;
 mod raw;
 mod settings;
-mod unit;
+pub(crate) mod unit;
 
 pub use complaint::{Complaint, ConfigError, NeedError};
 pub use names::{SETTINGS, Shape};

@@ -22,6 +22,7 @@ pub mod serve;
 pub mod status;
 pub mod supervise;
 pub mod verify;
+pub mod witness;
 
 /// An error with all its causes, in one line: each says something of its own.
 pub fn chain(error: &dyn std::error::Error) -> String {

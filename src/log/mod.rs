@@ -39,5 +39,5 @@ pub use error::{LogError, ObjectError, ObjectErrorKind};
 pub use fence::Reign;
 pub use history::History;
 pub use reader::{Reader, Segment};
-pub use scrub::{Depth, Finding, Outcome, ScrubReport, Verdict, scrub, scrub_object};
+pub use scrub::{Depth, Finding, Outcome, ScrubReport, Verdict, scrub};
 pub use writer::{Durable, Writer};

@@ -113,8 +113,8 @@ pub struct RunArgs {
     /// Capture what there is now and leave: no base, no open port
     #[arg(long)]
     pub until_caught_up: bool,
-    /// Run these jobs instead of capturing, for a role that may delete or decrypt
-    #[arg(long, value_name = "JOB", value_delimiter = ',', conflicts_with = "until_caught_up", hide = true)]
+    /// Run these jobs once instead of capturing, for a role that may delete or decrypt; several with commas
+    #[arg(long, value_name = "JOB", value_delimiter = ',', conflicts_with = "until_caught_up")]
     pub jobs: Vec<Job>,
 }
 
@@ -123,9 +123,9 @@ pub struct RunArgs {
 pub enum Job {
     /// Delete what retention no longer needs
     Expire,
-    /// Read back what is stored
+    /// Read back every byte of what is stored
     Verify,
-    /// Restore a random point and compare
+    /// Restore a random point and compare; not in this version
     Drill,
     /// Remove what broken bases left behind
     Sweep,

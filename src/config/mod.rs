@@ -23,7 +23,7 @@ pub use outside::{Machine, Outside};
 pub use postgres_url::{PostgresUrl, PostgresUrlError};
 pub use settings::{
     BaseSettings, Cipher, Config, Identity, KeySettings, LogSettings, Objectives, RetentionSettings,
-    SchemaImageSettings, Service, SourceSettings, StoreSettings,
+    SchemaImageSettings, Service, SourceSettings, StoreSettings, VerifySettings,
 };
 
 use std::path::{Path, PathBuf};

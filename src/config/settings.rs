@@ -28,6 +28,8 @@ pub struct Config {
     pub schema_image: SchemaImageSettings,
     /// `[retention]`
     pub retention: RetentionSettings,
+    /// `[verify]`
+    pub verify: VerifySettings,
     /// `[objectives]`
     pub objectives: Objectives,
     /// `[listen] http`; without it no port is opened.
@@ -134,6 +136,17 @@ pub struct RetentionSettings {
     pub log: Duration,
     /// Whether the daemon deletes by itself.
     pub delete: bool,
+}
+
+/// How the daemon verifies the store by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerifySettings {
+    /// Time between two quick verifications; `None` for none by itself.
+    pub quick: Option<Duration>,
+    /// Time between two verifications of every byte; `None` for none by itself.
+    pub full: Option<Duration>,
+    /// Bytes that either reads in a second, at most.
+    pub bytes_per_second: u64,
 }
 
 /// What was promised; alarms compare with it.

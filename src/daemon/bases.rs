@@ -14,6 +14,7 @@ use crate::codec::gap::Gap;
 use crate::codec::pgoutput::{Relation, RelationColumn, ReplicaIdentity};
 use crate::daemon::board::Board;
 use crate::daemon::metrics::BASE_FAILURES;
+use crate::daemon::schedule;
 use crate::daemon::supervise::{BaseKnows, Bases};
 use crate::log::LogEnv;
 use crate::model::Tick;
@@ -160,7 +161,10 @@ impl BaseKeeper {
             .map(|(latest, first)| latest.after(self.rule.quiet).min(first.after(self.rule.wait_max)).since(now));
         let scheduled = self.rule.every.map(|every| match self.newest() {
             None => Duration::ZERO,
-            Some(newest) => every.saturating_sub(self.env.clock.now().since(newest.taken_at)),
+            Some(newest) => {
+                let last = (newest.taken_at, *newest.base.as_bytes());
+                schedule::base_due_in(every, Some(last), self.env.clock.now())
+            }
         });
         gap.into_iter().chain(scheduled).min()
     }

@@ -4,6 +4,7 @@
 //!  supervise ──▶ life: connect · fence · stream ──▶ pipeline: append ▸ durable ▸ catalog ▸ acknowledge
 //!      │                                                │
 //!      ├── bases: on schedule, on a gap, on demand      └──▶ board: what is true now ──▶ control.sock, http
+//!      ├── jobs: verify, expire, sweep, on schedule
 //!      └── guard: the slot's size (L12)
 //! ```
 
@@ -13,11 +14,13 @@ pub mod board;
 pub mod control;
 pub mod guard;
 pub mod http;
+pub mod jobs;
 pub mod keeper;
 pub mod metrics;
 pub mod notify;
 pub mod pipeline;
 pub mod policy;
+pub mod schedule;
 pub mod serve;
 pub mod status;
 pub mod supervise;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::daemon::pipeline::PipelineError;
+use crate::daemon::schedule::Trouble;
 use crate::log::LogError;
 use crate::source::SourceErrorKind;
 
@@ -58,6 +59,15 @@ const fn source_verdict(kind: &SourceErrorKind) -> (Verdict, &'static str) {
         SourceErrorKind::Protocol { .. } => (Verdict::Again(Duration::from_secs(30)), "The server broke the protocol"),
         SourceErrorKind::Unfit { .. } => (Verdict::GiveUp, "The source lacks what capture needs"),
         SourceErrorKind::Scripted => (Verdict::Again(Duration::ZERO), "A script said so"),
+    }
+}
+
+/// The sentence for a job that did not succeed. Each heads a section of the runbook, too.
+pub const fn job_trouble(trouble: Trouble) -> &'static str {
+    match trouble {
+        Trouble::Damaged => "A job found damage in the store",
+        Trouble::CouldNotTell => "A job could not tell",
+        Trouble::Failed => "A job failed",
     }
 }
 

@@ -18,6 +18,7 @@ mod guard;
 mod identity;
 mod histories;
 mod init;
+mod jobs;
 mod kill;
 mod mistakes;
 mod physical;

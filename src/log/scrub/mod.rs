@@ -302,10 +302,12 @@ impl Scrub<'_> {
 
     /// What can be told only at the end: which holes are losses, and which is the newest object that counts.
     async fn finish(mut self, walk: Walk) -> ScrubReport {
-        for (from, to) in walk.missing() {
-            let what =
-                if from == to { "nothing has its name".to_owned() } else { format!("so are all up to slot {to}") };
-            self.note(finding(&layout::segment(self.source, from), Verdict::Missing, what));
+        for run in walk.missing() {
+            for (from, to) in self.still_missing(run).await {
+                let what =
+                    if from == to { "nothing has its name".to_owned() } else { format!("so are all up to slot {to}") };
+                self.note(finding(&layout::segment(self.source, from), Verdict::Missing, what));
+            }
         }
         if let Some((entry, hash)) = walk.head() {
             let hash = match hash {

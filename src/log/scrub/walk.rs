@@ -15,9 +15,11 @@ use crate::log::scrub::tally::Carry;
 use crate::log::scrub::{Depth, Scrub, Verdict, derive, finding};
 use crate::model::limits::IN_FLIGHT_PUTS_MAX;
 use crate::model::{Epoch, ObjectKey, Slot, Timestamp};
-use crate::store::Keys;
 use crate::store::layout::{self, Named};
+use crate::store::{Keys, StoreErrorKind};
 
+/// What a request costs a paced verification that reads headers alone: the store works for it as for so many bytes.
+const REQUEST_BYTES: u64 = 128 * 1024;
 /// Objects that are fetched while others are looked at.
 const AHEAD: usize = 2;
 
@@ -210,8 +212,35 @@ impl Scrub<'_> {
                 walk.unproved.push(slot);
                 walk.forget();
             }
-            self.pace.spend(read).await;
+            self.pace.spend(if self.order.depth == Depth::Quick { REQUEST_BYTES } else { read }).await;
         }
+    }
+
+    /// What of a run of missing objects is still missing. The log may grow while it is verified: an object that was in
+    /// flight when its neighbours were listed is there now, and is proved by itself.
+    pub(crate) async fn still_missing(&mut self, (from, to): (Slot, Slot)) -> Vec<(Slot, Slot)> {
+        let in_flight = u64::try_from(IN_FLIGHT_PUTS_MAX).unwrap_or(u64::MAX);
+        if to.get() - from.get() >= in_flight {
+            return vec![(from, to)];
+        }
+        let mut missing: Vec<(Slot, Slot)> = Vec::new();
+        let mut slot = from;
+        while slot <= to {
+            let (key, _, looked) = self.fetch(layout::segment(self.source, slot), slot).await;
+            match looked {
+                Err(Blind::Store(error)) if error.kind == StoreErrorKind::Missing => match missing.last_mut() {
+                    Some((_, last)) if last.next() == slot => *last = slot,
+                    Some(_) | None => missing.push((slot, slot)),
+                },
+                looked => {
+                    let mut alone = Walk::new(slot, None);
+                    alone.reach(slot);
+                    self.segment(&key, slot, looked, &mut alone);
+                }
+            }
+            slot = slot.next();
+        }
+        missing
     }
 
     fn fetch(&self, key: ObjectKey, slot: Slot) -> Fetch {

@@ -39,5 +39,5 @@ bench: ## the figures, side by side with others' programs
 	cargo bench --locked --bench parts
 	benches/side_by_side.py
 
-test-long: setup ## `cargo test` with more seeds and sizes, hours of it; takes up where it stopped
+test-long: setup ## the same with more seeds and sizes, hours of it; takes up where it stopped
 	@ops/test-long

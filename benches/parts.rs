@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use futures::FutureExt;
 use holdfast::clock::SystemClock;
 use holdfast::codec::frame::pack;
 use holdfast::codec::record;
@@ -60,7 +61,7 @@ fn parts(criterion: &mut Criterion) {
     });
     group.finish();
     let frames: Vec<_> = (0..FRAMES).map(|_| pack(&plain)).collect();
-    let mut seal = Seal::new(&env, [1; 16], Epoch::new(1));
+    let mut seal = Seal::begin(&env, [1; 16], Epoch::new(1)).now_or_never().expect("at once").expect("a key file");
     let header = draft(ObjectKind::Data);
     let mut sealed = || seal.seal(&header, &frames, |_| Vec::new()).expect("a segment can be sealed");
     let key: ObjectKey = "log/bench/1".parse().expect("a plain name");
@@ -70,7 +71,8 @@ fn parts(criterion: &mut Criterion) {
     group.bench_function("seal", |bencher| bencher.iter(&mut sealed));
     group.bench_function("open", |bencher| {
         bencher.iter(|| {
-            let mut object = Object::open(&key, object.clone(), &env.keys).expect("our own object");
+            let mut object =
+                Object::open(&env, &key, object.clone()).now_or_never().expect("at once").expect("our own object");
             while let Some(frame) = object.next_frame().expect("our own frame") {
                 black_box(frame);
             }

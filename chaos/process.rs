@@ -138,6 +138,7 @@ impl Process {
             LogError::Disordered { what } => mischief.broke("l2", what),
             LogError::Store(_)
             | LogError::Object(_)
+            | LogError::Key(_)
             | LogError::Missing { .. }
             | LogError::Overtaken { .. }
             | LogError::Latched => {}

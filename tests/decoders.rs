@@ -6,8 +6,11 @@
 
 use std::hint::black_box;
 use std::panic::catch_unwind;
+use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::FutureExt;
+use holdfast::clock::ManualClock;
 use holdfast::codec::base::Manifest;
 use holdfast::codec::footer::Footer;
 use holdfast::codec::frame::{PLAIN_BYTES_MAX, Packing, pack, unpack};
@@ -17,6 +20,7 @@ use holdfast::codec::pgoutput::Message;
 use holdfast::codec::record;
 use holdfast::codec::rowsum::RowSplitter;
 use holdfast::codec::segment::Header;
+use holdfast::codec::segment::Suite;
 use holdfast::codec::sqltext;
 use holdfast::codec::trailer::{TRAILER_BYTES, Trailer};
 use holdfast::codec::wire::Reader;
@@ -26,6 +30,9 @@ use holdfast::entropy::SeededEntropy;
 use holdfast::log::checkpoint::Checkpoint;
 use holdfast::log::entry::ENTRY_BYTES;
 use holdfast::log::object::Object;
+use holdfast::log::{LogEnv, ObjectError};
+use holdfast::model::Timestamp;
+use holdfast::store::MemoryStore;
 
 /// Mutated samples and random inputs for each decoder.
 const ROUNDS: u64 = 2_000;
@@ -105,12 +112,23 @@ fn checkpoint(bytes: &[u8]) {
 
 /// What opens is what was sealed: nothing that was changed does.
 fn object(bytes: &[u8]) {
-    let (name, keys) = ("log/main/0000000000000001.seg".parse().unwrap(), Keyring::of_file(golden_key()));
-    let opened = Object::open(&name, Bytes::copy_from_slice(bytes), &keys).and_then(|mut object| {
+    let opened = open(Bytes::copy_from_slice(bytes)).and_then(|mut object| {
         while object.next_frame()?.is_some() {}
         object.footer()
     });
     assert!(opened.is_err() || sealed_objects().iter().any(|sealed| sealed == bytes));
+}
+
+fn open(bytes: Bytes) -> Result<Object, ObjectError> {
+    let env = LogEnv {
+        store: Arc::new(MemoryStore::new()),
+        keys: Arc::new(Keyring::of_file(golden_key())),
+        suite: Suite::default(),
+        clock: Arc::new(ManualClock::new(Timestamp::default())),
+        entropy: Arc::new(SeededEntropy::new(1)),
+    };
+    let name = "log/main/0000000000000001.seg".parse().unwrap();
+    Object::open(&env, &name, bytes).now_or_never().expect("a key file opens at once")
 }
 
 fn golden_key() -> FileKey {
@@ -127,6 +145,8 @@ fn sealed_objects() -> Vec<Vec<u8>> {
         include_bytes!("golden/v1/boundary.bin").to_vec(),
         include_bytes!("golden/v1/base_part.bin").to_vec(),
         include_bytes!("golden/v1/manifest.bin").to_vec(),
+        include_bytes!("golden/v1/recovery.bin").to_vec(),
+        include_bytes!("golden/v1/rewrap.bin").to_vec(),
     ]
 }
 
@@ -136,8 +156,7 @@ fn trailers() -> Vec<Vec<u8>> {
 
 /// Opens the golden objects: what their seals hold are the samples of what reads it.
 fn opened(nth: usize) -> (Vec<Vec<u8>>, Vec<u8>) {
-    let (name, keys) = ("log/main/0000000000000001.seg".parse().unwrap(), Keyring::of_file(golden_key()));
-    let mut object = Object::open(&name, sealed_objects()[nth].clone().into(), &keys).unwrap();
+    let mut object = open(sealed_objects()[nth].clone().into()).unwrap();
     let frames = std::iter::from_fn(|| object.next_frame().unwrap()).map(Vec::from).collect();
     (frames, object.footer().unwrap())
 }

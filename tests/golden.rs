@@ -11,21 +11,24 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::FutureExt;
 use holdfast::clock::ManualClock;
 use holdfast::codec::footer::{Counts, Footer, FrameEntry, Subject};
 use holdfast::codec::frame::pack;
 use holdfast::codec::gap::{Gap, Reason};
 use holdfast::codec::record;
 use holdfast::codec::segment::{Flags, Header, ObjectKind, Suite};
-use holdfast::crypto::file::FileKey;
+use holdfast::crypto::file::{FileKey, KeyFile};
+use holdfast::crypto::recovery::RecoveryIdentity;
 use holdfast::crypto::{Keyring, Sealed};
 use holdfast::entropy::SeededEntropy;
 use holdfast::log::checkpoint::Checkpoint;
 use holdfast::log::object::{Object, Seal, draft};
+use holdfast::log::rewrap::{self, Rewrapped};
 use holdfast::log::{Entry, LogEnv, Segment, boundary};
 use holdfast::model::{BaseId, Commit, Epoch, Kind, LogId, ObjectKey, Piece, Position, Record, Role};
 use holdfast::model::{Slot, SourceName, Timestamp, Xid};
-use holdfast::store::{MemoryStore, layout};
+use holdfast::store::{MemoryStore, Part, layout};
 
 const LOG: LogId = LogId::from_bytes(*b"golden log v1 id");
 const BASE: BaseId = BaseId::from_bytes(*b"golden base v1 i");
@@ -137,7 +140,7 @@ fn footer(frames: Vec<FrameEntry>) -> Footer {
 fn segment(suite: Suite) -> Sealed {
     let all = records();
     let frames = [pack(&frame_of(&all[..9])), pack(&frame_of(&all[9..]))];
-    let mut seal = Seal::new(&env(suite), *LOG.as_bytes(), Epoch::new(3));
+    let mut seal = at_once(Seal::begin(&env(suite), *LOG.as_bytes(), Epoch::new(3))).unwrap();
     let sealed = seal.seal(&header(), &frames, |places| {
         let entries = places.iter().zip(&frames).zip([(0x100, 1), (0x180, 0)]);
         let entries = entries.map(|((place, frame), (to, transactions))| FrameEntry {
@@ -153,8 +156,14 @@ fn segment(suite: Suite) -> Sealed {
     sealed.unwrap()
 }
 
+/// What a key file opens and seals never waits.
+fn at_once<T>(future: impl Future<Output = T>) -> T {
+    future.now_or_never().unwrap()
+}
+
 fn open(key: &ObjectKey, bytes: Bytes) -> Object {
-    Object::open(key, bytes, &Keyring::of_file(key_of_v1())).unwrap()
+    let env = LogEnv { keys: Arc::new(Keyring::of_file(key_of_v1())), ..env(Suite::default()) };
+    at_once(Object::open(&env, key, bytes)).unwrap()
 }
 
 /// The key of the golden files, as its own golden file tells it.
@@ -183,7 +192,7 @@ fn a_segment_of_version_1_holds_every_kind_role_and_piece() {
         let bytes = golden(name, segment(suite).as_bytes());
         let listed = Entry::of_header(&Header { suite, epoch: Epoch::new(3), ..header() });
         let listed = Entry { sealed_at: micros(1_700_000_000_000_000), ..listed };
-        let mut segment = Segment::open(&env(suite), LOG, &main_source(), &listed, bytes.clone()).unwrap();
+        let mut segment = at_once(Segment::open(&env(suite), LOG, &main_source(), &listed, bytes.clone())).unwrap();
         assert_eq!(segment.header().suite, suite);
         assert_eq!((segment.header().previous, segment.header().wraps.len()), ([0xAB; 32], 1));
         assert_eq!(segment.footer, footer(segment.footer.frames.clone()));
@@ -199,7 +208,7 @@ fn a_segment_of_version_1_holds_every_kind_role_and_piece() {
 
 #[test]
 fn a_heartbeat_and_a_fence_of_version_1_are_segments() {
-    let mut seal = Seal::new(&env(Suite::default()), *LOG.as_bytes(), Epoch::new(4));
+    let mut seal = at_once(Seal::begin(&env(Suite::default()), *LOG.as_bytes(), Epoch::new(4))).unwrap();
     let beat = Record {
         role: Role::Commits(Commit { position: at(0x190), time: micros(1) }),
         ..Record::own(Kind::Heartbeat, Bytes::new())
@@ -219,7 +228,7 @@ fn a_heartbeat_and_a_fence_of_version_1_are_segments() {
         let bytes = golden(name, sealed.as_bytes());
         let listed = Entry::of_header(&Header { epoch: Epoch::new(4), ..draft(kind, slot) });
         let listed = Entry { sealed_at: micros(1_700_000_000_000_000), ..listed };
-        let mut segment = Segment::open(&env(Suite::default()), LOG, &main_source(), &listed, bytes).unwrap();
+        let mut segment = at_once(Segment::open(&env(Suite::default()), LOG, &main_source(), &listed, bytes)).unwrap();
         let mut read = Vec::new();
         while let Some(frame) = segment.next_frame().unwrap() {
             read.extend(frame);
@@ -236,7 +245,7 @@ fn entries() -> Vec<Entry> {
 
 #[test]
 fn a_checkpoint_and_a_boundary_of_version_1_say_what_came_before() {
-    let mut seal = Seal::new(&env(Suite::default()), *LOG.as_bytes(), Epoch::new(5));
+    let mut seal = at_once(Seal::begin(&env(Suite::default()), *LOG.as_bytes(), Epoch::new(5))).unwrap();
     let checkpoint = Checkpoint { previous: Slot::new(0x1233), entries: entries() };
     let bytes = golden("checkpoint.bin", checkpoint.seal(&mut seal).unwrap().as_bytes());
     let object = open(&layout::checkpoint(&main_source(), checkpoint.slot()), bytes);
@@ -251,7 +260,7 @@ fn a_checkpoint_and_a_boundary_of_version_1_say_what_came_before() {
 
 #[test]
 fn the_containers_of_a_base_of_version_1_open() {
-    let mut seal = Seal::new(&env(Suite::default()), *BASE.as_bytes(), Epoch::new(0));
+    let mut seal = at_once(Seal::begin(&env(Suite::default()), *BASE.as_bytes(), Epoch::new(0))).unwrap();
     let source = main_source();
     let cases = [
         ("base_part.bin", ObjectKind::BasePart, 3, layout::base_part(&source, BASE, 3)),
@@ -267,4 +276,36 @@ fn the_containers_of_a_base_of_version_1_open() {
         assert_eq!(object.next_frame().unwrap().unwrap(), b"2\ttwo\n".repeat(50));
         assert_eq!(object.footer().unwrap(), b"the end");
     }
+}
+
+/// What a rewrap and a recovery key add to version 1: two recipients in a header, and an object that carries later wraps.
+#[test]
+fn a_recovery_wrap_and_a_rewrap_of_version_1_open() {
+    let identity = RecoveryIdentity::fresh(&SeededEntropy::new(5));
+    let secret = "AGE-SECRET-KEY-1";
+    assert!(identity.secret_text().starts_with(secret));
+    let keys = Keyring::of_file(key()).with_recovery(Some(identity.public()));
+    let env = LogEnv { keys: Arc::new(keys), ..env(Suite::default()) };
+    let mut seal = at_once(Seal::begin(&env, *LOG.as_bytes(), Epoch::new(6))).unwrap();
+    let draft = Header { slot: Slot::new(7), ..draft(ObjectKind::Fence) };
+    let sealed = seal.seal(&draft, &[], |_| b"the end".to_vec()).unwrap();
+    let bytes = golden("recovery.bin", sealed.as_bytes());
+    let name = layout::segment(&main_source(), Slot::new(7));
+    let file = KeyFile { keys: Vec::new(), identities: vec![identity] };
+    let offline = LogEnv { keys: Arc::new(Keyring::of_key_file(file)), ..env.clone() };
+    let opened = at_once(Object::open(&offline, &name, bytes.clone())).unwrap();
+    assert_eq!(opened.footer().unwrap(), b"the end");
+    let recipients: Vec<_> = opened.header.wraps.iter().map(|wrap| wrap.recipient.tag()).collect();
+    assert_eq!(recipients, [1, 3]);
+
+    let new = FileKey::fresh(&SeededEntropy::new(6));
+    let both = KeyFile { keys: vec![new.clone(), key()], identities: Vec::new() };
+    let both = LogEnv { keys: Arc::new(Keyring::of_key_file(both)), ..env.clone() };
+    assert_eq!(at_once(rewrap::wrap_again(&both, &opened.header)).unwrap(), Rewrapped::Now);
+    let listed = at_once(env.store.list("keys/", None)).unwrap();
+    let bytes_of = at_once(env.store.get(&listed[0], Part::Whole)).unwrap();
+    golden("rewrap.bin", bytes_of.as_bytes());
+    assert_eq!(listed[0].as_str(), "keys/f4f296c20e2f5a82839e5ade454afdc2/ad966b8618741f866f40aad1e9366ab4.rewrap");
+    let new_alone = LogEnv { keys: Arc::new(Keyring::of_file(new)), ..env };
+    assert_eq!(at_once(Object::open(&new_alone, &name, bytes)).unwrap().footer().unwrap(), b"the end");
 }

@@ -166,6 +166,7 @@ async fn a_part_is_exactly_what_was_asked_for(store: &dyn Store) {
     let name = key("part");
     store.put_new(&name, sealed("0123456789")).await.unwrap();
     let range = |at, bytes| Part::Range { at, bytes };
+    let first = |bytes| Part::First { bytes };
     let last = |bytes| Part::Last { bytes };
     let short = Err(StoreErrorKind::Short { size: 10 });
     #[rustfmt::skip]
@@ -182,6 +183,10 @@ async fn a_part_is_exactly_what_was_asked_for(store: &dyn Store) {
         (range(9, 2),               short,                  "half inside"),
         (range(u64::MAX, 1),        short,                  "the end of all numbers"),
         (range(1, u64::MAX),        short,                  "a length that overflows"),
+        (first(3),                  Ok("012"),              "the head"),
+        (first(0),                  Ok(""),                 "no head"),
+        (first(10),                 Ok("0123456789"),       "the head is all"),
+        (first(u64::MAX),           Ok("0123456789"),       "a smaller object comes whole"),
         (last(3),                   Ok("789"),              "the tail"),
         (last(0),                   Ok(""),                 "no tail"),
         (last(10),                  Ok("0123456789"),       "the tail is all"),
@@ -196,7 +201,7 @@ async fn a_part_is_exactly_what_was_asked_for(store: &dyn Store) {
 async fn what_is_not_there_is_missing(store: &dyn Store) {
     store.put_new(&key("log/main/1"), sealed("x")).await.unwrap();
     for name in ["log/main/2", "log/other/1", "log/main", "log", "nothing"] {
-        for part in [Part::Whole, Part::Range { at: 0, bytes: 0 }, Part::Last { bytes: 1 }] {
+        for part in [Part::Whole, Part::Range { at: 0, bytes: 0 }, Part::First { bytes: 1 }, Part::Last { bytes: 1 }] {
             let error = store.get(&key(name), part).await.unwrap_err();
             assert_eq!(error.kind, StoreErrorKind::Missing, "{name}");
             assert_eq!(error.to_string(), format!("get {name}: no such object"));

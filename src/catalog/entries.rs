@@ -14,8 +14,8 @@ use crate::model::{Slot, SourceName};
 /// log confirms the entries, or they are not believed.
 pub const IDENTITY: &[u8] = b"holdfast catalog 1";
 
-/// Entries that are read in one call of the index.
-const PAGE_ENTRIES: usize = 4096;
+/// Entries in one page: about a megabyte where they travel as text.
+pub const PAGE_ENTRIES: usize = 4096;
 
 /// What became of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,20 +39,21 @@ impl Catalog {
 
     /// The entries of a log, in order of their slots. One that cannot be read ends them.
     pub fn entries(&self, source: &SourceName) -> Result<Vec<Entry>, IndexError> {
-        let prefix = key::segments_of(source);
-        let (mut entries, mut from) = (Vec::new(), None::<Vec<u8>>);
+        let mut entries = Vec::new();
         loop {
-            let page = self.index.range(&prefix, from.as_deref(), PAGE_ENTRIES)?;
-            let full = page.len() == PAGE_ENTRIES;
-            for (key, value) in page {
-                let Some(entry) = read(&key, &value) else { return Ok(entries) };
-                from = Some(segment(source, entry.slot.next()));
-                entries.push(entry);
-            }
-            if !full {
+            let from = entries.last().map_or(Slot::NONE, |last: &Entry| last.slot.next());
+            let page = self.page(source, from)?;
+            if page.is_empty() {
                 return Ok(entries);
             }
+            entries.extend(page);
         }
+    }
+
+    /// At most [`PAGE_ENTRIES`] of them, from a slot on; none where they end.
+    pub fn page(&self, source: &SourceName, from: Slot) -> Result<Vec<Entry>, IndexError> {
+        let page = self.index.range(&key::segments_of(source), Some(&segment(source, from)), PAGE_ENTRIES)?;
+        Ok(page.iter().map_while(|(key, value)| read(key, value)).collect())
     }
 
     /// The last entry of a log.

@@ -5,9 +5,10 @@
 //!                                               └── SledIndex     sled, behind walls: an error, never a panic
 //! ```
 //!
-//! L7: nothing is in it that the store cannot give; whoever reads it checks what must be contiguous, and asks the store
-//! for what is behind its newest entry. L6: its values hold what a segment's clear header holds and nothing else.
-//! L9: an index that fails stays failed until it is opened anew, and capture goes on without it.
+//! * L7: nothing is in it that the store cannot give; whoever reads it, the daemon or a verb, has the log confirm what it
+//!   says, and asks the store for what is behind its newest entry.
+//! * L6: its values hold what a segment's clear header holds and nothing else.
+//! * L9: an index that fails stays failed until it is opened anew, and capture goes on without it.
 
 pub mod entries;
 pub mod index;

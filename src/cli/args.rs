@@ -322,12 +322,24 @@ pub struct MarkArgs {
 }
 
 /// `keys`
-#[derive(Clone, Copy, Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 pub enum KeysVerb {
     /// Write a new key to the file that key.file names, readable by its owner alone; refuses to overwrite
-    New,
-    /// Show the ids of keys, never a key
+    New {
+        /// Make a recovery key instead: its private half goes into FILE, to be kept offline, its public half is printed
+        #[arg(long, value_name = "FILE")]
+        recovery: Option<PathBuf>,
+    },
+    /// Show the ids of keys, never a key: those at hand, and for which ones the store is sealed, from when to when
     List,
+    /// Seal under new data keys from now on; asks the running daemon
+    Rotate {
+        /// Put a new key in front of those in the key file too: it wraps from the next start on, the old ones still open
+        #[arg(long)]
+        file: bool,
+    },
+    /// Wrap every data key of the store for the keys of today, so that old objects open with these; rewrites no object
+    Rewrap,
 }
 
 /// `catalog`

@@ -45,7 +45,7 @@ impl From<NeedError> for Failure {
 impl From<AssembleError> for Failure {
     fn from(error: AssembleError) -> Self {
         let exit = match &error {
-            AssembleError::Key(_) | AssembleError::Store(_) => Exit::Unavailable,
+            AssembleError::Key(_) | AssembleError::DataKey(_) | AssembleError::Store(_) => Exit::Unavailable,
             AssembleError::Target { .. } => Exit::Usage,
         };
         Self::of(exit, error)
@@ -81,16 +81,16 @@ pub const fn log_exit(error: &LogError) -> Exit {
             StoreErrorKind::Missing | StoreErrorKind::Short { .. } => Exit::VerificationFailed,
             StoreErrorKind::Unavailable | StoreErrorKind::Unanswered | StoreErrorKind::Refused(_) => Exit::Unavailable,
         },
-        LogError::Object(error) => match error.kind {
+        LogError::Object(error) => match &error.kind {
             // Another key is no damage: with the right one the object opens.
-            ObjectErrorKind::Key(crate::crypto::KeyError::OtherKey { .. }) => Exit::Unavailable,
-            ObjectErrorKind::Key(crate::crypto::KeyError::Broken)
+            ObjectErrorKind::Key(error) if !error.is_damage() => Exit::Unavailable,
+            ObjectErrorKind::Key(_)
             | ObjectErrorKind::Format(_)
             | ObjectErrorKind::Seal(_)
             | ObjectErrorKind::Misplaced { .. }
             | ObjectErrorKind::Unchained => Exit::VerificationFailed,
         },
-        LogError::FenceUndecided { .. } => Exit::Unavailable,
+        LogError::Key(_) | LogError::FenceUndecided { .. } => Exit::Unavailable,
         LogError::Missing { .. } => Exit::VerificationFailed,
         LogError::Fenced { .. } | LogError::Twin { .. } => Exit::Fenced,
         LogError::Overtaken { .. } | LogError::Latched | LogError::Disordered { .. } => Exit::Failed,

@@ -5,6 +5,7 @@ use serde_json::json;
 use crate::cli::args::{self, FindArgs};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
+use crate::cli::histories::histories;
 use crate::cli::restore::failed;
 use crate::cli::scene::Scene;
 use crate::codec::footer::Counts;
@@ -18,8 +19,9 @@ pub async fn run(scene: &Scene, args: &FindArgs) -> Result<Exit, Failure> {
         Some(source) => vec![source.clone()],
         None => sources(&*env.store).await?,
     };
+    let histories = histories(scene, &env, all).await.map_err(|error| failed(error.into()))?;
     let mut found = Vec::new();
-    for source in all {
+    for (source, history) in histories {
         let order = FindOrder {
             source,
             table: args.table.clone(),
@@ -30,7 +32,7 @@ pub async fn run(scene: &Scene, args: &FindArgs) -> Result<Exit, Failure> {
             values: if args.show_values { Values::Shown } else { Values::Hidden },
             limit: args.limit,
         };
-        found.extend(find(&env, &order).await.map_err(failed)?);
+        found.extend(find(&env, &order, &history).await.map_err(failed)?);
     }
     let text: Vec<_> = found.iter().map(line).collect();
     let text = if found.is_empty() { "no transaction found".to_owned() } else { text.join("\n") };

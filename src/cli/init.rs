@@ -5,6 +5,7 @@ use serde_json::json;
 use crate::cli::args::InitArgs;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
+use crate::cli::keys;
 use crate::cli::out;
 use crate::cli::scene::Scene;
 use crate::config::{Identity, SourceSettings};
@@ -76,11 +77,28 @@ async fn store_and_key(scene: &Scene, args: &InitArgs, done: &mut Vec<String>) -
         Err(_) => true,
         Ok(store) => crate::store::sources(store).await?.is_empty(),
     };
-    let key = &scene.config.key.file;
+    if scene.config.key.kms.is_some() {
+        done.push(keys::prove_service(scene).await?);
+    } else {
+        key_file(scene, args, is_empty, done)?;
+    }
+    if opened.is_ok() {
+        done.push(format!("store {} is there", folder.display()));
+    } else {
+        if !args.dry_run {
+            FolderStore::create(folder).await?;
+        }
+        done.push(format!("store {} made", folder.display()));
+    }
+    Ok(())
+}
+
+fn key_file(scene: &Scene, args: &InitArgs, store_is_empty: bool, done: &mut Vec<String>) -> Result<(), Failure> {
+    let (key, folder) = (scene.config.key.need_file()?, &scene.config.store.folder);
     if key.exists() {
         FileKey::read(key).map_err(|error| Failure::of(Exit::Unavailable, error))?;
         done.push(format!("key file {} is there", key.display()));
-    } else if !is_empty {
+    } else if !store_is_empty {
         let sentence = format!(
             "the store {} holds a log and the key file {} is missing; put the copy of the key there that sealed it",
             folder.display(),
@@ -93,14 +111,6 @@ async fn store_and_key(scene: &Scene, args: &InitArgs, done: &mut Vec<String>) -
             fresh.write_new(key).map_err(|error| Failure::of(Exit::Failed, error))?;
         }
         done.push(format!("key file {} made: keep a copy away from this machine and the store", key.display()));
-    }
-    if opened.is_ok() {
-        done.push(format!("store {} is there", folder.display()));
-    } else {
-        if !args.dry_run {
-            FolderStore::create(folder).await?;
-        }
-        done.push(format!("store {} made", folder.display()));
     }
     Ok(())
 }

@@ -7,6 +7,7 @@ use serde_json::json;
 use crate::cli::args::ListArgs;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
+use crate::cli::histories::histories;
 use crate::cli::restore::failed;
 use crate::cli::scene::Scene;
 use crate::model::{Lsn, SourceName};
@@ -29,9 +30,11 @@ pub async fn run(scene: &Scene, args: &ListArgs) -> Result<Exit, Failure> {
         Some(source) => vec![source.clone()],
         None => sources(&*env.store).await?,
     };
+    let histories = histories(scene, &env, all).await.map_err(|error| failed(error.into()))?;
     let mut listed = Vec::new();
-    for source in all {
-        let survey = Survey::take(&env, &source).await.map_err(failed)?;
+    for (source, history) in histories {
+        let mut survey = Survey::of(&env, &source, history).await.map_err(failed)?;
+        survey.weigh_log().await.map_err(failed)?;
         let bases = survey.bases.iter().map(ListedBase::from).collect();
         listed.push(Listed { source, windows: windows(&survey.facts), bases, survey });
     }

@@ -9,6 +9,7 @@ pub mod evidence;
 pub mod exit;
 pub mod failure;
 pub mod find;
+pub mod histories;
 pub mod init;
 pub mod keys;
 pub mod list;
@@ -60,7 +61,7 @@ pub fn main(line: impl IntoIterator<Item = OsString>) -> Exit {
 async fn dispatch(args: &Args) -> Result<Exit, Failure> {
     let scene = Scene::set(args)?;
     match &args.verb {
-        Verb::Keys(verb) => keys::run(&scene, *verb),
+        Verb::Keys(verb) => keys::run(&scene, verb).await,
         Verb::Run(run) => run::run(&scene, run).await,
         Verb::Backup(backup) => backup::run(&scene, backup).await,
         Verb::Init(init) => init::run(&scene, init).await,

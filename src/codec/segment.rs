@@ -13,7 +13,7 @@
 //!   88  sealed_at i64
 //!   96  previous [32]         SHA-256 of the previous live object of the log; zeros for the first
 //!  128  salt [32] | commitment [32]
-//!  192  wraps u8, then each: recipient u8 | key id [16] | bytes u16 | wrapped key
+//!  192  wraps u8, then each: recipient u8 (1 key file, 2 key service, 3 recovery) | key id [16] | bytes u16 | wrapped key
 //!    …  sum u32               CRC-32C of all before it
 //! ```
 //! Integers are little-endian, times in microseconds since 1970-01-01 UTC. `flags`: bit 0 begins inside a
@@ -47,12 +47,22 @@ pub enum ObjectKind {
     BasePart,
     /// The manifest of a base.
     Manifest,
+    /// A data key, wrapped once more for other keys.
+    Rewrap,
 }
 
 impl ObjectKind {
     /// Every kind.
-    pub const ALL: [Self; 7] =
-        [Self::Data, Self::Heartbeat, Self::Fence, Self::Checkpoint, Self::Boundary, Self::BasePart, Self::Manifest];
+    pub const ALL: [Self; 8] = [
+        Self::Data,
+        Self::Heartbeat,
+        Self::Fence,
+        Self::Checkpoint,
+        Self::Boundary,
+        Self::BasePart,
+        Self::Manifest,
+        Self::Rewrap,
+    ];
 
     /// The number in the header and in the key's derivation.
     pub const fn tag(self) -> u8 {
@@ -64,6 +74,7 @@ impl ObjectKind {
             Self::Boundary => 5,
             Self::BasePart => 6,
             Self::Manifest => 7,
+            Self::Rewrap => 8,
         }
     }
 
@@ -77,6 +88,7 @@ impl ObjectKind {
             Self::Boundary => "boundary",
             Self::BasePart => "base part",
             Self::Manifest => "manifest",
+            Self::Rewrap => "rewrap",
         }
     }
 }
@@ -203,9 +215,7 @@ impl Header {
         }
         out.put_u8(u8::try_from(self.wraps.len()).expect("a key has a handful of recipients"));
         for wrap in &self.wraps {
-            out.put_u8(match wrap.recipient {
-                Recipient::KeyFile => 1,
-            });
+            out.put_u8(wrap.recipient.tag());
             out.extend_from_slice(wrap.key.as_bytes());
             out.put_u16_le(u16::try_from(wrap.bytes.len()).expect("a wrapped key is at most a few hundred bytes"));
             out.extend_from_slice(&wrap.bytes);
@@ -268,10 +278,9 @@ fn decode_wraps(reader: &mut Reader<'_>) -> Result<Vec<Wrap>, WireError> {
     let count = reader.u8()?;
     (0..count)
         .map(|_| {
-            let recipient = match reader.u8()? {
-                1 => Recipient::KeyFile,
-                _ => return Err(WireError::Foreign { what: "a recipient of a key" }),
-            };
+            let tag = reader.u8()?;
+            let recipient = Recipient::ALL.into_iter().find(|known| known.tag() == tag);
+            let recipient = recipient.ok_or(WireError::Foreign { what: "a recipient of a key" })?;
             let key = KeyId::from_bytes(reader.array()?);
             let bytes = usize::from(reader.u16_le()?);
             Ok(Wrap { recipient, key, bytes: reader.take(bytes)?.to_vec() })

@@ -11,10 +11,12 @@ use crate::config::complaint::Complaint;
 use crate::config::outside::Outside;
 use crate::config::raw::{Book, Plain, Section, Wrong};
 use crate::config::settings::{
-    BaseSettings, Cipher, Config, Identity, KeySettings, LogSettings, Objectives, RetentionSettings,
+    BaseSettings, Cipher, Config, Identity, KeySettings, KmsSettings, LogSettings, Objectives, RetentionSettings,
     SchemaImageSettings, Service, SourceSettings, StoreSettings, VerifySettings,
 };
 use crate::config::{PostgresUrl, unit};
+use crate::connect::kms::KmsTarget;
+use crate::crypto::recovery::{RecoveryKey, RecoveryKeyError};
 use crate::model::SourceName;
 use crate::model::limits::{HEARTBEAT_DEFAULT, SEGMENT_AGE_DEFAULT, SEGMENT_BYTES_DEFAULT};
 use crate::source::postgres::names;
@@ -57,7 +59,7 @@ fn settings<'t>(book: &mut Book<'t>, document: &'t DeTable<'t>, file: &Path) -> 
     let store = store(book, document);
     let sources = sources(book, document);
     let (key, store) = (key?, store?);
-    let outside = [("key", "file", Some(&key.file)), ("service", "state_dir", service.state_dir.as_ref())];
+    let outside = [("key", "file", key.file.as_ref()), ("service", "state_dir", service.state_dir.as_ref())];
     for (section, name, path) in outside {
         if path.is_some_and(|path| path.starts_with(&store.folder)) {
             let why = "lies in the store's folder, which may hold nothing but sealed objects";
@@ -76,9 +78,45 @@ fn service(book: &mut Book<'_>, section: &Section<'_>) -> Service {
 fn key(book: &mut Book<'_>, section: &Section<'_>) -> Option<KeySettings> {
     let ciphers = [("chacha20-poly1305", Cipher::ChaCha20Poly1305), ("aes-256-gcm", Cipher::Aes256Gcm)];
     let cipher = book.read(section, "cipher", |value| one_of(value, &ciphers)).unwrap_or(Cipher::ChaCha20Poly1305);
+    let recovery = book.read(section, "recovery", recovery_key);
+    let kms = book.inline(section, "key.kms", KMS_SHAPE).map(|table| kms(book, &table));
     let remedy = "add file = \"/etc/holdfast/key\" to [key]; holdfast keys new makes that file";
-    let file = book.need(section, "file", remedy, path)?;
-    Some(KeySettings { file: book.path(&file), cipher })
+    let file = match kms {
+        Some(_) => book.read(section, "file", path),
+        None => Some(book.need(section, "file", remedy, path)?),
+    };
+    let kms = match kms {
+        Some(kms) => Some(kms?),
+        None => None,
+    };
+    Some(KeySettings { file: file.map(|file| book.path(&file)), kms, recovery, cipher })
+}
+
+const KMS_SHAPE: &str = "{ key_id = \"alias/holdfast\", region = \"eu-central-1\" }";
+
+fn kms(book: &mut Book<'_>, table: &Section<'_>) -> Option<KmsSettings> {
+    let key_id = book.need(table, "key_id", &format!("write kms = {KMS_SHAPE}"), word);
+    let region = book.read(table, "region", word);
+    let endpoint = book.read(table, "endpoint", |value| {
+        let written = word(value)?;
+        let usable = written.starts_with("https://") || written.starts_with("http://");
+        if usable { Ok(written) } else { wrong("is not the URL of an endpoint", "write https://HOST") }
+    });
+    let old = book.read(table, "old", |value| Ok(text(value)?.split_whitespace().map(str::to_owned).collect()));
+    Some(KmsSettings { target: KmsTarget { key_id: key_id?, region, endpoint }, old: old.unwrap_or_default() })
+}
+
+fn recovery_key(value: &Plain) -> Result<RecoveryKey, Wrong> {
+    let remedy = "write the public half that holdfast keys new --recovery prints".to_owned();
+    text(value)?.parse().map_err(|error: RecoveryKeyError| (error.to_string(), remedy))
+}
+
+fn word(value: &Plain) -> Result<String, Wrong> {
+    let text = text(value)?;
+    if text.is_empty() || text.len() > 2048 || text.contains(|letter: char| letter.is_control() || letter == ' ') {
+        return wrong("is not a name without spaces", "write it as the service shows it");
+    }
+    Ok(text.to_owned())
 }
 
 fn store<'t>(book: &mut Book<'t>, document: &'t DeTable<'t>) -> Option<StoreSettings> {

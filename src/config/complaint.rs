@@ -86,6 +86,9 @@ pub enum NeedError {
         /// The names that there are.
         names: String,
     },
+    /// It names no key file.
+    #[error("[key] names no file, and this needs one; add file = \"/etc/holdfast/key\" to it")]
+    NoKeyFile,
     /// It has no state folder.
     #[error("{file} names no state folder, and this needs one; add state_dir = \"/var/lib/holdfast\" to [service]", file = file.display())]
     NoStateDir {

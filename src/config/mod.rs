@@ -22,7 +22,7 @@ pub use names::{SETTINGS, Shape};
 pub use outside::{Machine, Outside};
 pub use postgres_url::{PostgresUrl, PostgresUrlError};
 pub use settings::{
-    BaseSettings, Cipher, Config, Identity, KeySettings, LogSettings, Objectives, RetentionSettings,
+    BaseSettings, Cipher, Config, Identity, KeySettings, KmsSettings, LogSettings, Objectives, RetentionSettings,
     SchemaImageSettings, Service, SourceSettings, StoreSettings, VerifySettings,
 };
 

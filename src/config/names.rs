@@ -12,7 +12,7 @@ pub enum Shape {
 /// Every section, its shape and its settings, in the order of `config/holdfast.toml`.
 pub const SETTINGS: [(&str, Shape, &[&str]); 11] = [
     ("service", Shape::One, &["name", "environment", "state_dir"]),
-    ("key", Shape::One, &["file", "cipher"]),
+    ("key", Shape::One, &["file", "kms", "recovery", "cipher"]),
     ("store", Shape::Many, &["name", "folder", "required"]),
     ("source", Shape::Many, &["name", "postgres", "admin", "identity", "heartbeat", "slot_bytes_max"]),
     ("log", Shape::One, &["segment_bytes", "segment_age"]),
@@ -24,10 +24,11 @@ pub const SETTINGS: [(&str, Shape, &[&str]); 11] = [
     ("listen", Shape::One, &["http"]),
 ];
 
+/// Settings that are tables of their own, written in one line, and what may stand in them.
+const INLINE: [(&str, &[&str]); 1] = [("key.kms", &["key_id", "region", "endpoint", "old"])];
+
 /// What the design names and this version does not do: said as that, so that nobody looks for a spelling mistake.
-const LATER: [(&str, &str, &str); 12] = [
-    ("key", "kms", "use file = \"/etc/holdfast/key\""),
-    ("key", "recovery", "keep a second copy of the key file elsewhere"),
+const LATER: [(&str, &str, &str); 10] = [
     ("store", "s3", "use folder = \"/path\""),
     ("source", "redis", "use postgres = \"postgres://…\""),
     ("source", "files", "use postgres = \"postgres://…\""),
@@ -42,7 +43,8 @@ const LATER: [(&str, &str, &str); 12] = [
 
 /// The settings of a section.
 pub(crate) fn of(section: &str) -> &'static [&'static str] {
-    SETTINGS.iter().find(|(name, _, _)| *name == section).map_or(&[], |(_, _, settings)| settings)
+    let inline = || INLINE.iter().find(|(name, _)| *name == section).map_or(&[][..], |(_, settings)| settings);
+    SETTINGS.iter().find(|(name, _, _)| *name == section).map_or_else(inline, |(_, _, settings)| settings)
 }
 
 /// What to do instead, if a setting (or with an empty `name` a whole section) is one of a later version.

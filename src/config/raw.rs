@@ -166,6 +166,22 @@ impl<'t> Book<'t> {
         }
     }
 
+    /// A setting that is a table in one line; `None` if it is left out or, with a complaint, is none. `kind` is its name
+    /// with its section's, as [`names::of`] knows it.
+    pub(crate) fn inline<'s>(&mut self, section: &Section<'s>, kind: &'static str, shape: &str) -> Option<Section<'s>> {
+        let (_, name) = kind.split_once('.')?;
+        let written = section.table?.get(name)?;
+        let (path, line) = (format!("{}.{name}", section.path), Some(self.line(written.span().start)));
+        let Some(table) = written.get_ref().as_table() else {
+            let why = format!("is of a wrong type ({})", written.get_ref().type_str());
+            self.complain(line, &path, &why, &format!("write {name} = {shape}"));
+            return None;
+        };
+        let found = Section { kind, path, line, table: Some(table) };
+        self.unknown_settings(&found);
+        Some(found)
+    }
+
     /// A setting as `parse` understands it; `None` if it is left out or, with a complaint, cannot be used.
     pub(crate) fn read<T>(
         &mut self,

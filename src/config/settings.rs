@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::config::{NeedError, PostgresUrl};
+use crate::connect::kms::KmsTarget;
+use crate::crypto::recovery::RecoveryKey;
 use crate::model::SourceName;
 
 /// All settings of one installation.
@@ -50,10 +52,23 @@ pub struct Service {
 /// The key that wraps every data key, and what seals.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeySettings {
-    /// The key's file.
-    pub file: PathBuf,
+    /// The key's file. One of `file` and `kms` is there; with both, the file only opens.
+    pub file: Option<PathBuf>,
+    /// The key in AWS KMS.
+    pub kms: Option<KmsSettings>,
+    /// Everything is sealed for this one too.
+    pub recovery: Option<RecoveryKey>,
     /// What new objects are sealed with; old ones say themselves what they were sealed with.
     pub cipher: Cipher,
+}
+
+/// A key in AWS KMS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KmsSettings {
+    /// The one that wraps new data keys.
+    pub target: KmsTarget,
+    /// Keys that wrapped older ones; they only open.
+    pub old: Vec<String>,
 }
 
 /// An authenticated cipher with a key of 256 bits.
@@ -162,6 +177,13 @@ impl SourceSettings {
     /// How `init` connects.
     pub fn admin_or_own(&self) -> &PostgresUrl {
         self.admin.as_ref().unwrap_or(&self.postgres)
+    }
+}
+
+impl KeySettings {
+    /// The key file; an error if none is named.
+    pub fn need_file(&self) -> Result<&Path, NeedError> {
+        self.file.as_deref().ok_or(NeedError::NoKeyFile)
     }
 }
 

@@ -61,7 +61,11 @@ fn the_smallest_useful_file_is_enough() {
 #[test]
 fn reading_verbs_need_a_store_and_a_key_alone() {
     let config = parse("[key]\nfile = \"key\"\n[[store]]\nfolder = \"store\"\n").unwrap();
-    assert_eq!(config.key.file, Path::new("/etc/holdfast/key"), "a relative path starts at the configuration's folder");
+    assert_eq!(
+        config.key.file.as_deref(),
+        Some(Path::new("/etc/holdfast/key")),
+        "a relative path starts at the configuration's folder"
+    );
     assert!(matches!(config.need_source(None), Err(NeedError::NoSource { .. })));
     assert!(matches!(config.need_state_dir(), Err(NeedError::NoStateDir { .. })));
 }
@@ -71,7 +75,7 @@ fn five_mistakes_are_told_at_once_each_with_its_line_and_its_remedy() {
     let text = r#"[service]
 state_dir = 7
 [key]
-kms = { key_id = "alias/holdfast" }
+kms = { region = "eu-central-1" }
 file = "/etc/holdfast/key"
 [[store]]
 folder = "/backups/holdfast"
@@ -85,7 +89,7 @@ segment_byte = "8MiB"
     let told = complaints(text, &Scripted::default());
     let expected = [
         "holdfast.toml:2: service.state_dir: is not a text; write it in quotes",
-        "holdfast.toml:4: key.kms: not in this version; use file = \"/etc/holdfast/key\"",
+        "holdfast.toml:4: key.kms.key_id: is missing; write kms = { key_id = \"alias/holdfast\", region = \"eu-central-1\" }",
         "holdfast.toml:10: source.main.postgres: is not a URL of PostgreSQL; write postgres://USER@HOST:PORT/DATABASE",
         "holdfast.toml:11: source.main.heartbeat: is not a duration: a whole number and one of ms, s, min, h, d, w; \
          write 1s to 5min",

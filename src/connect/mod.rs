@@ -11,6 +11,7 @@
 //! has a bound: a message larger than a piece is passed on in pieces).
 
 pub mod error;
+pub mod kms;
 pub mod postgres;
 pub mod tls;
 

@@ -1,9 +1,12 @@
-//! The key file: one 256-bit key as a line of text that a person can copy to paper and back.
+//! The key file: a 256-bit key as a line of text that a person can copy to paper and back.
 //!
 //! ```text
 //!   # comment lines
 //!   holdfast-key-v1:<64 hexadecimal digits>:<8 digits, the first four bytes of the SHA-256 of the 64 digits>
 //! ```
+//! A file may hold several: the first wraps new data keys, all open. A line `AGE-SECRET-KEY-1…`, the private half of a
+//! recovery key, opens too.
+//!
 //! A wrap by a key file is `salt [32] | sealed data key [32] | tag [16]`: ChaCha20-Poly1305 with a zero nonce under
 //! HKDF-SHA256(key, salt, `"holdfast wrap v1"`), a key that is used once; the stream and epoch are its associated data.
 
@@ -17,6 +20,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::crypto::key::{DataKey, expand};
 use crate::crypto::keyring::KeyContext;
+use crate::crypto::recovery::RecoveryIdentity;
 use crate::crypto::stream::sha256;
 use crate::entropy::{Entropy, draw};
 use crate::model::{KeyId, Recipient, Wrap};
@@ -80,43 +84,32 @@ impl FileKey {
 
     /// Writes the key to a new file with mode 0600; an existing file is never overwritten.
     pub fn write_new(&self, path: &Path) -> Result<(), KeyFileError> {
-        let wrong = |kind, source| KeyFileError { path: path.to_owned(), kind, source: Some(source) };
-        let opened = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-        let mut file = opened.map_err(|error| {
-            let exists = error.kind() == std::io::ErrorKind::AlreadyExists;
-            wrong(if exists { KeyFileErrorKind::Exists } else { KeyFileErrorKind::Unwritable }, error)
-        })?;
+        write_new(path, &self.text())
+    }
+
+    /// The first key of a key file; it must not be readable by others.
+    pub fn read(path: &Path) -> Result<Self, KeyFileError> {
+        let foreign = || KeyFileError { path: path.to_owned(), kind: KeyFileErrorKind::Foreign, source: None };
+        KeyFile::read(path)?.keys.into_iter().next().ok_or_else(foreign)
+    }
+
+    /// What stands in the file, with what a person should know.
+    fn text(&self) -> Zeroizing<String> {
         let digits = Zeroizing::new(hex::encode(self.0));
         let sum = check_digits(&digits);
-        let text = Zeroizing::new(format!(
+        Zeroizing::new(format!(
             "# Holdfast key {}. Whoever holds it can read every backup; without it none can be read.\n\
              # Keep a copy away from this machine and away from the store.\n{PREFIX}{}:{sum}\n",
             self.id(),
             *digits
-        ));
-        let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).and_then(|()| sync_folder(path));
-        written.map_err(|error| wrong(KeyFileErrorKind::Unwritable, error))
+        ))
     }
 
-    /// Reads a key file; it must not be readable by others.
-    pub fn read(path: &Path) -> Result<Self, KeyFileError> {
-        let wrong = |kind, source| KeyFileError { path: path.to_owned(), kind, source };
-        let unreadable = |error| wrong(KeyFileErrorKind::Unreadable, Some(error));
-        let mode = std::fs::metadata(path).map_err(unreadable)?.permissions().mode();
-        if mode & 0o077 != 0 {
-            return Err(wrong(KeyFileErrorKind::Open, None));
-        }
-        let text = Zeroizing::new(std::fs::read_to_string(path).map_err(unreadable)?);
-        Self::parse(&text).ok_or_else(|| wrong(KeyFileErrorKind::Foreign, None))
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-        let (digits, sum) = lines.next()?.strip_prefix(PREFIX)?.split_once(':')?;
+    fn parse(line: &str) -> Option<Self> {
+        let (digits, sum) = line.strip_prefix(PREFIX)?.split_once(':')?;
         let mut key = Self([0; 32]);
         hex::decode_to_slice(digits, &mut key.0).ok()?;
-        let whole = lines.next().is_none() && check_digits(&digits.to_ascii_lowercase()).eq_ignore_ascii_case(sum);
-        whole.then_some(key)
+        check_digits(&digits.to_ascii_lowercase()).eq_ignore_ascii_case(sum).then_some(key)
     }
 
     /// Wraps a data key.
@@ -145,6 +138,74 @@ impl FileKey {
         expand(&self.0, salt, b"holdfast wrap v1", &mut *key);
         LessSafeKey::new(UnboundKey::new(&CHACHA20_POLY1305, &*key).expect("the cipher takes 32 bytes"))
     }
+}
+
+/// All that a key file holds.
+#[derive(Clone, Debug, Default)]
+pub struct KeyFile {
+    /// The first wraps new data keys.
+    pub keys: Vec<FileKey>,
+    /// Private halves of recovery keys.
+    pub identities: Vec<RecoveryIdentity>,
+}
+
+impl KeyFile {
+    /// Reads a key file; it must not be readable by others.
+    pub fn read(path: &Path) -> Result<Self, KeyFileError> {
+        let wrong = |kind, source| KeyFileError { path: path.to_owned(), kind, source };
+        let unreadable = |error| wrong(KeyFileErrorKind::Unreadable, Some(error));
+        let mode = std::fs::metadata(path).map_err(unreadable)?.permissions().mode();
+        if mode & 0o077 != 0 {
+            return Err(wrong(KeyFileErrorKind::Open, None));
+        }
+        let text = Zeroizing::new(std::fs::read_to_string(path).map_err(unreadable)?);
+        Self::parse(&text).ok_or_else(|| wrong(KeyFileErrorKind::Foreign, None))
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let mut file = Self::default();
+        for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
+            match line.parse() {
+                Ok(identity) => file.identities.push(identity),
+                Err(_) => file.keys.push(FileKey::parse(line)?),
+            }
+        }
+        (!file.keys.is_empty() || !file.identities.is_empty()).then_some(file)
+    }
+
+    /// Puts a new key in front of those of a key file: it wraps from now on, and the old ones stay and open. The file is
+    /// replaced as a whole, once the new one is on the disk.
+    pub fn put_in_front(path: &Path, key: &FileKey) -> Result<(), KeyFileError> {
+        Self::read(path)?;
+        let wrong =
+            |error| KeyFileError { path: path.to_owned(), kind: KeyFileErrorKind::Unwritable, source: Some(error) };
+        let before = Zeroizing::new(std::fs::read_to_string(path).map_err(wrong)?);
+        let beside = path.with_extension("new");
+        write_new(&beside, &Zeroizing::new(format!("{}{}", *key.text(), *before)))?;
+        std::fs::rename(&beside, path).and_then(|()| sync_folder(path)).map_err(wrong)
+    }
+}
+
+/// Writes the private half of a recovery key to a new file with mode 0600; an existing file is never overwritten.
+pub fn write_identity(path: &Path, identity: &RecoveryIdentity) -> Result<(), KeyFileError> {
+    let text = Zeroizing::new(format!(
+        "# Holdfast recovery key. Public half: {}\n\
+         # Keep this away from every machine that is connected to anything: it opens everything, when all else is gone.\n{}\n",
+        identity.public(),
+        *identity.secret_text()
+    ));
+    write_new(path, &text)
+}
+
+fn write_new(path: &Path, text: &str) -> Result<(), KeyFileError> {
+    let wrong = |kind, source| KeyFileError { path: path.to_owned(), kind, source: Some(source) };
+    let opened = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    let mut file = opened.map_err(|error| {
+        let exists = error.kind() == std::io::ErrorKind::AlreadyExists;
+        wrong(if exists { KeyFileErrorKind::Exists } else { KeyFileErrorKind::Unwritable }, error)
+    })?;
+    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).and_then(|()| sync_folder(path));
+    written.map_err(|error| wrong(KeyFileErrorKind::Unwritable, error))
 }
 
 fn zero_nonce() -> Nonce {

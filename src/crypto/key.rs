@@ -45,12 +45,13 @@ impl DataKey {
         Self(draw(entropy))
     }
 
-    /// A key that was unwrapped.
-    pub(crate) const fn from_bytes(bytes: [u8; 32]) -> Self {
+    /// A key that was unwrapped, or that a key service made.
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
-    pub(crate) const fn as_bytes(&self) -> &[u8; 32] {
+    /// The key itself, for what wraps it and nothing else.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 
@@ -81,6 +82,11 @@ pub(crate) struct ObjectKey {
 
 /// HKDF-SHA256 (RFC 5869): fills `out` from `secret`.
 pub(crate) fn expand(secret: &[u8; 32], salt: &[u8; 32], info: &[u8], out: &mut [u8]) {
+    expand_salted(secret, salt, info, out);
+}
+
+/// As [`expand`], with a salt of any length.
+pub(crate) fn expand_salted(secret: &[u8; 32], salt: &[u8], info: &[u8], out: &mut [u8]) {
     struct Length(usize);
     impl KeyType for Length {
         fn len(&self) -> usize {

@@ -5,7 +5,7 @@
 //! somebody who holds the key file. Lengths and times are not hidden.
 //!
 //! ```text
-//!  key file ─▶ wraps ─▶ data key, one per epoch and day ─HKDF(salt per attempt, identity)─▶ object key ─▶ frames
+//!  key file or key service ─▶ wraps ─▶ data key, one per epoch and day ─HKDF(salt per attempt, identity)─▶ object key ─▶ frames
 //! ```
 //! * L6: no plaintext and no key leaves the process; keys are zeroed when dropped and never printed.
 //! * L4: the header's hash, the frame's number, packing and plain length are bound into every frame; the nonce counts
@@ -14,9 +14,14 @@
 //! * Neither cipher commits to its key, so the header carries a commitment, compared before any frame is opened.
 
 pub mod file;
+#[cfg(test)]
+pub(crate) mod fixture;
 pub mod key;
 pub mod keyring;
+pub mod recovery;
 pub mod sealed;
+pub mod sealing;
+pub mod service;
 pub mod stream;
 
 pub use key::{DataKey, Identity};

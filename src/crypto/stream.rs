@@ -37,6 +37,9 @@ pub enum SealError {
     /// A frame of 4 GiB, or four thousand million frames.
     #[error("too large to be sealed")]
     TooLarge,
+    /// The data key has outlived itself.
+    #[error("the data key is too old to seal with, and the key service gives no new one")]
+    Expired,
 }
 
 /// Counts frames. It has no way to be set back.

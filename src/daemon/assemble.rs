@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::codec::segment::Suite;
-use crate::config::{Cipher, Config, Identity, SourceSettings};
+use crate::config::{Cipher, Config, Identity, KeySettings, SourceSettings};
+use crate::connect::kms::{Kms, KmsTarget};
 use crate::connect::{ConnectTarget, TargetError};
-use crate::crypto::Keyring;
-use crate::crypto::file::{FileKey, KeyFileError};
+use crate::crypto::file::{KeyFile, KeyFileError};
+use crate::crypto::{KeyError, Keyring};
 use crate::daemon::keeper::SledPlace;
 use crate::daemon::witness::SlotWitness;
 use crate::entropy::Entropy;
@@ -33,6 +34,9 @@ pub enum AssembleError {
     /// The key cannot be used.
     #[error("the key cannot be used")]
     Key(#[from] KeyFileError),
+    /// No data key can be had: a daemon that cannot seal does not start.
+    #[error("no data key can be had, and without one nothing may begin")]
+    DataKey(#[from] KeyError),
     /// The store cannot be used.
     #[error("the store cannot be used")]
     Store(#[from] StoreError),
@@ -53,7 +57,7 @@ pub async fn log_env(
     clock: &Arc<dyn Clock>,
     entropy: &Arc<dyn Entropy>,
 ) -> Result<LogEnv, AssembleError> {
-    let keys = Keyring::of_file(FileKey::read(&config.key.file)?);
+    let keys = keyring(&config.key).await?;
     let folder = FolderStore::open(&config.store.folder, Arc::clone(clock)).await?;
     let store = Retrying::new(Arc::new(folder), Arc::clone(clock), Arc::clone(entropy), STORE_RETRY);
     Ok(LogEnv {
@@ -66,6 +70,20 @@ pub async fn log_env(
         clock: Arc::clone(clock),
         entropy: Arc::clone(entropy),
     })
+}
+
+/// The keys, as configured. A key service is not asked yet.
+pub async fn keyring(key: &KeySettings) -> Result<Keyring, AssembleError> {
+    let file = key.file.as_deref().map(KeyFile::read).transpose()?;
+    let mut ring = Keyring::of_key_file(file.unwrap_or_default()).with_recovery(key.recovery);
+    if let Some(kms) = &key.kms {
+        ring = ring.with_service(Arc::new(Kms::open(&kms.target, None).await));
+        for old in &kms.old {
+            let target = KmsTarget { key_id: old.clone(), ..kms.target.clone() };
+            ring = ring.with_service(Arc::new(Kms::open(&target, None).await));
+        }
+    }
+    Ok(ring)
 }
 
 /// Where the catalog is.

@@ -12,14 +12,15 @@ use crate::clock::sleep;
 use crate::codec::base::{Manifest, Table};
 use crate::codec::gap::Gap;
 use crate::codec::pgoutput::{Relation, RelationColumn, ReplicaIdentity};
+use crate::codec::segment::Flags;
 use crate::daemon::board::Board;
 use crate::daemon::metrics::BASE_FAILURES;
 use crate::daemon::schedule;
 use crate::daemon::supervise::{BaseKnows, Bases};
-use crate::log::LogEnv;
-use crate::model::Tick;
-use crate::restore::Survey;
+use crate::log::{History, LogEnv};
+use crate::model::{SourceName, Tick, Timestamp};
 use crate::restore::windows::restorable_since;
+use crate::restore::{Survey, bases};
 use crate::source::postgres::base::{self, BaseOrder, BaseProgress, NoProgress};
 
 /// The wait after the first failure; it doubles with each more.
@@ -60,6 +61,8 @@ pub struct BaseKeeper {
     rule: BaseRule,
     board: Arc<Board>,
     newest: Mutex<Option<Arc<Manifest>>>,
+    /// When the newest base was taken that was there at the start and could not be opened.
+    seen_at: Option<Timestamp>,
     wants: Mutex<Wants>,
     wake: Notify,
     ended: watch::Sender<Ended>,
@@ -68,12 +71,19 @@ pub struct BaseKeeper {
 impl BaseKeeper {
     /// Reads from the store which base is the newest.
     pub async fn open(env: &LogEnv, order: BaseOrder, rule: BaseRule, board: &Arc<Board>) -> Self {
+        let mut seen_at = None;
         let (newest, since, open) = match Survey::take(env, &order.source).await {
             Ok(mut survey) => {
                 // A gap that the daemon before did not live to close.
                 let facts = &survey.facts;
                 let open = facts.log.is_some() && facts.latest().is_none_or(|(exact, _)| exact < facts.end());
                 (survey.bases.pop().map(Arc::new), restorable_since(&survey.facts), open)
+            }
+            Err(error) if error.is_out_of_reach() => {
+                // A writer that may not open what it writes: clear headers tell enough for the schedule.
+                let (time, open) = seen(env, &order.source).await;
+                seen_at = time;
+                (None, time, open)
             }
             Err(error) => {
                 // Capture does not need it; the schedule takes a new one, and `verify` names the damage.
@@ -88,6 +98,7 @@ impl BaseKeeper {
             rule,
             board: Arc::clone(board),
             newest: Mutex::default(),
+            seen_at,
             wants: Mutex::default(),
             wake: Notify::new(),
             ended: watch::channel(Ended::default()).0,
@@ -159,12 +170,10 @@ impl BaseKeeper {
             .latest
             .zip(wants.first)
             .map(|(latest, first)| latest.after(self.rule.quiet).min(first.after(self.rule.wait_max)).since(now));
-        let scheduled = self.rule.every.map(|every| match self.newest() {
+        let newest = self.newest().map(|newest| newest.taken_at).or(self.seen_at);
+        let scheduled = self.rule.every.map(|every| match newest {
             None => Duration::ZERO,
-            Some(newest) => {
-                let last = (newest.taken_at, *newest.base.as_bytes());
-                schedule::base_due_in(every, Some(last), self.env.clock.now())
-            }
+            Some(taken_at) => schedule::base_due_in(every, Some(taken_at), self.env.clock.now()),
         });
         gap.into_iter().chain(scheduled).min()
     }
@@ -248,6 +257,17 @@ impl Bases for BaseKeeper {
         self.still_wanted();
         self.wake.notify_one();
     }
+}
+
+/// When the newest base was taken, and whether a gap lies behind it, by clear headers alone.
+async fn seen(env: &LogEnv, source: &SourceName) -> (Option<Timestamp>, bool) {
+    let (Ok(Some(base)), Ok(history)) = (bases::newest_clear(env, source).await, History::load(env, source).await)
+    else {
+        return (None, true);
+    };
+    let gap = history.live().any(|entry| entry.flags.has(Flags::HOLDS_GAP) && entry.to >= base.to);
+    tracing::warn!(%source, "this process may not open bases: their schedule goes by clear headers");
+    (Some(base.to_time), gap)
 }
 
 /// A table of a manifest as the stream would describe it. The letter of its identity plays no part in the comparison.

@@ -148,10 +148,22 @@ pub struct JobState {
     pub running: Option<Timestamp>,
 }
 
-/// The states of all sources, and of the jobs beside them.
+/// What is true of the keys.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeySight {
+    /// What is wrong with the key service, and what to do.
+    pub trouble: Option<String>,
+    /// Since when.
+    pub since: Option<Tick>,
+    /// When sealing ends unless a new data key comes; `None` without a key service.
+    pub seals_until: Option<Tick>,
+}
+
+/// The states of all sources, of the keys, and of the jobs beside capture.
 #[derive(Debug, Default)]
 pub struct Board {
     sources: Mutex<BTreeMap<SourceName, SourceState>>,
+    keys: Mutex<KeySight>,
     jobs: Mutex<BTreeMap<JobName, JobState>>,
 }
 
@@ -160,6 +172,16 @@ impl Board {
     pub fn update(&self, source: &SourceName, change: impl FnOnce(&mut SourceState)) {
         let mut states = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
         change(states.entry(source.clone()).or_default());
+    }
+
+    /// Changes what is true of the keys.
+    pub fn see_keys(&self, sight: KeySight) {
+        *self.keys.lock().unwrap_or_else(PoisonError::into_inner) = sight;
+    }
+
+    /// What is true of the keys now.
+    pub fn keys(&self) -> KeySight {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What is true of all sources now.

@@ -25,8 +25,8 @@ use crate::clock::{Clock, sleep, timeout};
 
 /// A request is a verb and its few arguments.
 const REQUEST_BYTES_MAX: u64 = 64 * 1024;
-/// An answer may list a log.
-const ANSWER_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// The longest answer is a page of the catalog's entries.
+const ANSWER_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// Requests that are served at once; further ones wait.
 const AT_ONCE_MAX: usize = 16;
 /// How long whoever connected may take to say what it wants, and to take the answer.
@@ -195,16 +195,23 @@ async fn line(stream: &mut (impl AsyncRead + AsyncBufReadExt + Unpin), bytes_max
     }
 }
 
+/// Whether a daemon listens in a state folder.
+pub async fn is_there(state_dir: &Path) -> Result<bool, ControlError> {
+    Ok(reach(&path(state_dir)).await?.is_some())
+}
+
+async fn reach(path: &Path) -> Result<Option<UnixStream>, ControlError> {
+    match UnixStream::connect(path).await {
+        Ok(stream) => Ok(Some(stream)),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => Ok(None),
+        Err(source) => Err(ControlError::Ask { path: path.to_owned(), source }),
+    }
+}
+
 /// Asks the daemon of a state folder; `None` if none runs there. Waits for as long as the daemon needs.
 pub async fn ask(state_dir: &Path, request: &Value) -> Result<Option<Value>, ControlError> {
     let path = path(state_dir);
-    let stream = match UnixStream::connect(&path).await {
-        Ok(stream) => stream,
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
-            return Ok(None);
-        }
-        Err(source) => return Err(ControlError::Ask { path, source }),
-    };
+    let Some(stream) = reach(&path).await? else { return Ok(None) };
     let mut stream = BufReader::new(stream);
     let exchanged = async {
         stream.write_all(format!("{request}\n").as_bytes()).await?;

@@ -22,13 +22,13 @@ use crate::catalog::{Catalog, Index, IndexError, MemoryIndex, Noted, Opened, Sle
 use crate::clock::Clock;
 use crate::daemon::metrics as words;
 use crate::log::{Entry, History, LogEnv, LogError};
-use crate::model::{SourceName, Tick};
+use crate::model::{Slot, SourceName, Tick};
 
 /// Entries that may wait for the keeper. At one segment a second that is a quarter of an hour.
 const QUEUE_MAX: usize = 1024;
 /// How often what was noted is made durable, and the index looked after.
 const FLUSH_EVERY: Duration = Duration::from_secs(5);
-/// How long after a failure the store is asked again.
+/// How long after a failure the store is asked again, or an index that another process has open.
 const RETRY_AFTER: Duration = Duration::from_secs(15);
 /// How often a catalog in memory looks whether there is a place on disk for it.
 const DISK_EVERY: Duration = Duration::from_mins(5);
@@ -76,14 +76,13 @@ pub fn counted(counts: &Counts) -> serde_json::Value {
 
 enum Request {
     Note(SourceName, Box<Entry>),
-    Known(SourceName, oneshot::Sender<Vec<Entry>>),
+    Page(SourceName, Slot, oneshot::Sender<Vec<Entry>>),
     Rebuild(oneshot::Sender<Result<Counts, LogError>>),
 }
 
 /// The keeper, as the others see it.
 #[derive(Clone)]
 pub struct Keeper {
-    env: LogEnv,
     requests: mpsc::Sender<Request>,
     stale: Arc<BTreeMap<SourceName, AtomicBool>>,
 }
@@ -93,7 +92,7 @@ impl Keeper {
     pub fn new(env: &LogEnv, sources: Vec<SourceName>, place: Arc<dyn Place>) -> (Self, Keeping) {
         let (requests, receive) = mpsc::channel(QUEUE_MAX);
         let stale = Arc::new(sources.into_iter().map(|source| (source, AtomicBool::new(true))).collect());
-        let keeper = Self { env: env.clone(), requests, stale: Arc::clone(&stale) };
+        let keeper = Self { requests, stale: Arc::clone(&stale) };
         let retry_at = Tick::default();
         (keeper, Keeping { env: env.clone(), place, requests: receive, stale, catalog: None, disk_at: None, retry_at })
     }
@@ -111,13 +110,12 @@ impl Keeper {
         }
     }
 
-    /// What the store holds of a log, found with the catalog's help.
-    pub async fn history(&self, source: &SourceName) -> Result<History, LogError> {
+    /// A page of what the catalog holds of a log, from a slot on; none where it ends, or if the keeper has ended. It may
+    /// lack what is newest: whoever asks lets the log confirm it.
+    pub async fn page(&self, source: &SourceName, from: Slot) -> Vec<Entry> {
         let (answer, answered) = oneshot::channel();
-        let asked = self.requests.send(Request::Known(source.clone(), answer)).await;
-        // Without an answer the store alone tells, as always.
-        let known = if asked.is_ok() { answered.await.unwrap_or_default() } else { Vec::new() };
-        History::load_from(&self.env, source, known).await
+        let asked = self.requests.send(Request::Page(source.clone(), from, answer)).await;
+        if asked.is_ok() { answered.await.unwrap_or_default() } else { Vec::new() }
     }
 
     /// Makes the catalog anew from the store; `None` if the keeper has ended.
@@ -174,8 +172,8 @@ impl Keeping {
     async fn serve(&mut self, request: Request) {
         match request {
             Request::Note(source, entry) => self.note(source, *entry).await,
-            Request::Known(source, answer) => {
-                let entries = self.on_index(move |catalog| catalog.entries(&source)).await;
+            Request::Page(source, from, answer) => {
+                let entries = self.on_index(move |catalog| catalog.page(&source, from)).await;
                 // Whoever asked may have gone.
                 drop(answer.send(entries.unwrap_or_default()));
             }
@@ -233,7 +231,7 @@ impl Keeping {
     async fn open(&mut self) {
         let place = Arc::clone(&self.place);
         let opened = tokio::task::spawn_blocking(move || place.open()).await;
-        let trouble = match opened {
+        let (trouble, again_after) = match opened {
             Ok(Ok((index, opened))) => {
                 if let Opened::Fresh { why } = &opened {
                     tracing::info!(why = ?why, "the catalog begins anew, from the store");
@@ -242,11 +240,13 @@ impl Keeping {
                 self.catalog = Some(Arc::new(Catalog::new(index)));
                 return self.doubt_all();
             }
-            Ok(Err(error)) => crate::daemon::chain(&error),
-            Err(_panicked) => "opening it panicked".to_owned(),
+            // A verb that found no daemon has it open for a moment.
+            Ok(Err(error @ IndexError::Locked { .. })) => (crate::daemon::chain(&error), RETRY_AFTER),
+            Ok(Err(error)) => (crate::daemon::chain(&error), DISK_EVERY),
+            Err(_panicked) => ("opening it panicked".to_owned(), DISK_EVERY),
         };
         tracing::warn!(error = trouble, "the catalog is kept in memory");
-        self.disk_at = Some(self.env.clock.tick().after(DISK_EVERY));
+        self.disk_at = Some(self.env.clock.tick().after(again_after));
         self.catalog = Some(Arc::new(Catalog::new(Box::<MemoryIndex>::default())));
         self.doubt_all();
     }

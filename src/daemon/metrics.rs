@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use metrics::Unit;
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
 
-use crate::daemon::board::{JobState, Phase, SourceState};
+use crate::daemon::board::{JobState, KeySight, Phase, SourceState};
 use crate::daemon::schedule::JobName;
 use crate::model::{SourceName, Tick, Timestamp};
 
@@ -81,6 +81,9 @@ metrics_table! {
     JOB_OVERDUE_SECONDS: Gauge "holdfast_job_overdue_seconds" Seconds JOB, "How long ago a run was due that has not ended.";
     JOB_SECONDS: Gauge "holdfast_job_seconds" Seconds JOB, "How long the last run of a job took.";
     CATALOG_STALE: Gauge "holdfast_catalog_stale" Count &[], "1 while the catalog holds less than the store.";
+    KEY_UP: Gauge "holdfast_key_up" Count &[], "Whether the key service does what is asked of it: 1, else 0.";
+    KEY_SEALS_SECONDS: Gauge "holdfast_key_seals_seconds" Seconds &[], "How long sealing can go on without the key service.";
+    KEY_TROUBLES: Counter "holdfast_key_troubles_total" Count &["kind"], "How often trouble with the key service began.";
     CATALOG_REBUILDS: Counter "holdfast_catalog_rebuilds_total" Count &[], "How often the catalog was made anew.";
 }
 
@@ -144,6 +147,14 @@ pub fn show_jobs(jobs: &BTreeMap<JobName, JobState>, now: Timestamp) {
         if let Some(succeeded) = state.past.succeeded() {
             set(JOB_SUCCESS_AGE_SECONDS, now.since(succeeded).as_secs_f64());
         }
+    }
+}
+
+/// Shows how the keys are. A key file is never in trouble, and nothing ends sealing under it.
+pub fn show_keys(keys: &KeySight, tick: Tick) {
+    metrics::gauge!(KEY_UP.name).set(flag(keys.trouble.is_none()));
+    if let Some(until) = keys.seals_until {
+        metrics::gauge!(KEY_SEALS_SECONDS.name).set(until.since(tick).as_secs_f64());
     }
 }
 

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use crate::crypto::KeyError;
+use crate::crypto::service::Trouble;
 use crate::daemon::pipeline::PipelineError;
-use crate::daemon::schedule::Trouble;
-use crate::log::LogError;
+use crate::daemon::schedule;
+use crate::log::{LogError, ObjectError, ObjectErrorKind};
 use crate::source::SourceErrorKind;
 
 /// What happens after a life broke.
@@ -34,6 +36,10 @@ const fn log_verdict(error: &LogError) -> (Verdict, &'static str) {
         LogError::Store(_) | LogError::FenceUndecided { .. } => {
             (Verdict::Again(Duration::from_secs(10)), "The store does not take segments")
         }
+        LogError::Key(error) => key_verdict(error),
+        LogError::Object(ObjectError { kind: ObjectErrorKind::Key(KeyError::Service(error)), .. }) => {
+            service_verdict(error.trouble)
+        }
         LogError::Object(_) | LogError::Missing { .. } => {
             (Verdict::Again(Duration::from_mins(1)), "The log in the store is damaged")
         }
@@ -45,6 +51,29 @@ const fn log_verdict(error: &LogError) -> (Verdict, &'static str) {
         LogError::Disordered { .. } => {
             (Verdict::Again(Duration::from_secs(30)), "The source sent records out of order")
         }
+    }
+}
+
+const fn key_verdict(error: &KeyError) -> (Verdict, &'static str) {
+    match error {
+        KeyError::Service(error) => service_verdict(error.trouble),
+        KeyError::Expired => (Verdict::Again(Duration::from_mins(1)), "The data key is too old to seal with"),
+        KeyError::OtherKey { .. } | KeyError::Broken | KeyError::SealsNothing => {
+            (Verdict::GiveUp, "The key cannot be used")
+        }
+    }
+}
+
+/// What a person must put right is tried again too: then nobody has to start anything once it is.
+const fn service_verdict(trouble: Trouble) -> (Verdict, &'static str) {
+    match trouble {
+        Trouble::Unavailable | Trouble::Throttled | Trouble::Unexpected => {
+            (Verdict::Again(Duration::from_secs(10)), "The key service does not answer")
+        }
+        Trouble::Disabled => (Verdict::Again(Duration::from_mins(1)), "The key is disabled"),
+        Trouble::PendingDeletion => (Verdict::Again(Duration::from_mins(1)), "The key is going to be deleted"),
+        Trouble::Denied => (Verdict::Again(Duration::from_mins(1)), "This role may not use the key"),
+        Trouble::WrongContext | Trouble::OtherKey | Trouble::NotFound => (Verdict::GiveUp, "The key cannot be used"),
     }
 }
 
@@ -63,11 +92,11 @@ const fn source_verdict(kind: &SourceErrorKind) -> (Verdict, &'static str) {
 }
 
 /// The sentence for a job that did not succeed. Each heads a section of the runbook, too.
-pub const fn job_trouble(trouble: Trouble) -> &'static str {
+pub const fn job_trouble(trouble: schedule::Trouble) -> &'static str {
     match trouble {
-        Trouble::Damaged => "A job found damage in the store",
-        Trouble::CouldNotTell => "A job could not tell",
-        Trouble::Failed => "A job failed",
+        schedule::Trouble::Damaged => "A job found damage in the store",
+        schedule::Trouble::CouldNotTell => "A job could not tell",
+        schedule::Trouble::Failed => "A job failed",
     }
 }
 

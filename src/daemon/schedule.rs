@@ -152,11 +152,12 @@ pub fn is_overdue(every: Duration, due: Timestamp, now: Timestamp) -> bool {
     now.since(due) > every
 }
 
-/// How long until a base is due after the one that was `taken` last; zero if there is none. `salt`, the last base's
-/// id, is the dice: the same base gives the same wait, after a restart too.
-pub fn base_due_in(every: Duration, last: Option<(Timestamp, [u8; 16])>, now: Timestamp) -> Duration {
-    let Some((taken, salt)) = last else { return Duration::ZERO };
-    every.saturating_add(part_of(every, u128::from_le_bytes(salt))).saturating_sub(now.since(taken))
+/// How long until a base is due after the one that was `taken` last; zero if there is none. The microsecond at which it
+/// was taken is the dice: the same base gives the same wait, after a restart too.
+pub fn base_due_in(every: Duration, taken: Option<Timestamp>, now: Timestamp) -> Duration {
+    let Some(taken) = taken else { return Duration::ZERO };
+    let dice = u128::from(taken.micros().unsigned_abs());
+    every.saturating_add(part_of(every, dice)).saturating_sub(now.since(taken))
 }
 
 /// A throw of the dice for a rhythm.
@@ -227,12 +228,13 @@ mod tests {
     fn a_base_is_due_a_rhythm_after_the_last_one_and_at_once_without_one() {
         let day = Duration::from_secs(DAY);
         assert_eq!(base_due_in(day, None, at(DAY)), Duration::ZERO);
-        let wait = base_due_in(day, Some((at(DAY), [7; 16])), at(DAY));
+        let base_at = |micros| Timestamp::from_micros(at(DAY).micros() + micros);
+        let wait = base_due_in(day, Some(base_at(7)), base_at(7));
         assert!(wait >= day && wait <= day + day / JITTER_PART, "{wait:?}");
         let hour = Duration::from_secs(HOUR);
-        assert_eq!(base_due_in(day, Some((at(DAY), [7; 16])), at(DAY + HOUR)) + hour, wait);
-        assert_ne!(base_due_in(day, Some((at(DAY), [8; 16])), at(DAY)), wait, "another base, another throw");
-        assert_eq!(base_due_in(day, Some((at(DAY), [7; 16])), at(9 * DAY)), Duration::ZERO);
+        assert_eq!(base_due_in(day, Some(base_at(7)), later(base_at(7), hour)) + hour, wait);
+        assert_ne!(base_due_in(day, Some(base_at(8)), base_at(8)), wait, "another base, another throw");
+        assert_eq!(base_due_in(day, Some(base_at(7)), at(9 * DAY)), Duration::ZERO);
     }
 
     #[test]

@@ -12,15 +12,19 @@ use tokio::task::JoinSet;
 
 use crate::clock::{Clock, sleep};
 use crate::config::{Config, NeedError, SourceSettings};
+use crate::crypto::Keyring;
 use crate::daemon::assemble::{self, AssembleError};
 use crate::daemon::bases::{BaseKeeper, BaseRule};
 use crate::daemon::board::Board;
 use crate::daemon::control::{Control, ControlError, Handlers, Refused};
+use crate::daemon::entries;
 use crate::daemon::guard::Guard;
 use crate::daemon::http::{Http, HttpError, Showing};
 use crate::daemon::jobs::memory::Memory;
 use crate::daemon::jobs::{self, Jobs};
 use crate::daemon::keeper::{self, Keeper};
+use crate::daemon::keywatch;
+use crate::daemon::lastserver::LastServer;
 use crate::daemon::notify;
 use crate::daemon::status::Sight;
 use crate::daemon::supervise::{Capture, Outcome, Until};
@@ -80,6 +84,7 @@ impl Platform {
         let state_dir = config.need_state_dir()?.to_owned();
         let lock = lock(&state_dir)?;
         let env = assemble::log_env(config, clock, entropy).await?;
+        env.keys.prove(&**clock, &**entropy).await.map_err(AssembleError::from)?;
         Ok(Self { config: config.clone(), env, board: Arc::new(Board::default()), state_dir, _lock: lock })
     }
 
@@ -123,13 +128,17 @@ impl Platform {
         stop: &watch::Receiver<bool>,
     ) -> Result<(), ServeError> {
         let clock = &self.env.clock;
+        let keys = &self.env.keys;
         let showing = Showing { board: Arc::clone(&self.board), sight: self.sight(), clock: Arc::clone(clock) };
+        if keys.asks_a_service() {
+            beside.spawn(keywatch::run(Arc::clone(keys), Arc::clone(&self.board), Arc::clone(clock)));
+        }
         if let Some(address) = self.config.http {
             let http = Http::bind(address).await?;
             beside.spawn(upkeep(http.metrics(), Arc::clone(clock)));
             beside.spawn(http.serve(showing.clone(), stop.clone()));
         }
-        let handlers = Arc::new(handlers(&showing, keeper, bases));
+        let handlers = Arc::new(handlers(&showing, keeper, bases, keys));
         beside.spawn(Control::bind(&self.state_dir)?.serve(handlers, Arc::clone(clock)));
         beside.spawn(notify::run(Arc::clone(&self.board), self.config.sources.len(), Arc::clone(clock)));
         let mut stop = stop.clone();
@@ -193,6 +202,7 @@ impl Platform {
             rule: assemble::cut_rule(&self.config),
             board: Arc::clone(&self.board),
             catalog: Arc::new(move |durable| keeper.note(&name, &durable.entry)),
+            last_server: Some(LastServer::of(&self.state_dir, &source.name)),
             bases: Arc::<BaseKeeper>::clone(bases),
             given_up: Arc::new(AtomicBool::new(false)),
             moved: Arc::new(Notify::new()),
@@ -201,11 +211,17 @@ impl Platform {
 }
 
 /// What verbs may ask of the daemon.
-fn handlers(showing: &Showing, keeper: &Keeper, bases: &[Arc<BaseKeeper>]) -> Handlers {
+fn handlers(showing: &Showing, keeper: &Keeper, bases: &[Arc<BaseKeeper>], keys: &Arc<Keyring>) -> Handlers {
+    let keys = Arc::clone(keys);
     let (showing, keeper, bases) = (showing.clone(), keeper.clone(), bases.to_vec());
     let status = move |_| {
         let showing = showing.clone();
         async move { Ok(showing.status()) }
+    };
+    let kept = keeper.clone();
+    let entries = move |request| {
+        let keeper = kept.clone();
+        async move { entries::answer(&keeper, &request).await }
     };
     let rebuild = move |_| {
         let keeper = keeper.clone();
@@ -230,7 +246,12 @@ fn handlers(showing: &Showing, keeper: &Keeper, bases: &[Arc<BaseKeeper>]) -> Ha
             Ok(serde_json::json!({ "taken": taken }))
         }
     };
-    Handlers::default().on("status", status).on("catalog_rebuild", rebuild).on("backup", backup)
+    let rotate = move |_| {
+        keys.rotate();
+        std::future::ready(Ok(serde_json::json!({ "rotated": true })))
+    };
+    let handlers = Handlers::default().on("status", status).on("backup", backup).on("keys_rotate", rotate);
+    handlers.on("catalog_rebuild", rebuild).on(entries::VERB, entries)
 }
 
 /// Samples of histograms are counted now and then, or they would pile up until somebody asks (L8).

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::daemon::board::{Board, JobState, Phase, SourceState};
+use crate::daemon::board::{Board, JobState, KeySight, Phase, SourceState};
 use crate::daemon::policy;
 use crate::daemon::schedule::{self, JobName};
 use crate::model::{SourceName, Tick, Timestamp};
@@ -30,12 +30,13 @@ pub fn value(board: &Board, sight: &Sight, now: Now) -> Value {
     let states = board.read();
     let jobs = board.jobs();
     let sources: Vec<_> = states.iter().map(|(name, state)| source(name, state, now)).collect();
-    let alarms = [alarms(&states, sight, now), job_alarms(&jobs, now.1)].concat();
+    let of_sources = alarms(&states, sight, now);
+    let all_alarms = [key_alarms(&board.keys(), now.0), of_sources, job_alarms(&jobs, now.1)].concat();
     json!({
         "service": sight.service,
         "time": now.1.to_string(),
         "ready": not_ready(&states, sight, now).is_empty(),
-        "alarms": alarms,
+        "alarms": all_alarms,
         "sources": sources,
         "jobs": jobs.iter().map(|(name, state)| job(*name, state)).collect::<Vec<_>>(),
     })
@@ -140,6 +141,13 @@ fn alarms(states: &BTreeMap<SourceName, SourceState>, sight: &Sight, now: Now) -
         }
     }
     alarms
+}
+
+/// What a person should do about the keys.
+fn key_alarms(keys: &KeySight, tick: Tick) -> Vec<String> {
+    let Some(trouble) = &keys.trouble else { return Vec::new() };
+    let left = keys.seals_until.map_or(Duration::ZERO, |until| until.since(tick));
+    vec![format!("{trouble}; sealing can go on for {} h", left.as_secs() / 3600)]
 }
 
 /// Whether every source's task is alive.

@@ -11,11 +11,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::{Notify, watch};
 
 use crate::clock::sleep;
 use crate::codec::gap::{Gap, Reason};
 use crate::daemon::board::{Board, Phase};
+use crate::daemon::lastserver::LastServer;
 use crate::daemon::metrics as words;
 use crate::daemon::pipeline::{Ended, Observer, Pipeline, PipelineError};
 use crate::daemon::policy::{self, Verdict};
@@ -88,6 +90,8 @@ pub struct Capture {
     pub board: Arc<Board>,
     /// Called for each durable segment, before it is acknowledged.
     pub catalog: Arc<dyn Fn(&Durable) + Send + Sync>,
+    /// Which server it was last, for a process that may not open the log.
+    pub last_server: Option<LastServer>,
     /// The bases of the source.
     pub bases: Arc<dyn Bases>,
     /// Set when the slot was given up before it filled the source's disk.
@@ -200,10 +204,13 @@ impl Capture {
         }
         let BaseKnows { shapes, passed_over, system_id: base_of } = self.bases.newest_knows();
         let history = History::load(&self.env, &self.settings.name).await?;
-        let session = last_session(&self.env, &self.settings.name, &history).await?;
+        let session = self.last_server(&history).await?;
         let durable = history.last().map_or(Lsn::ZERO, |last| Lsn::from(last.to));
         let logged = Logged::of(session.as_deref(), durable);
         opened.compare(&Logged { system_id: logged.system_id.or(base_of), ..logged }).await?;
+        if let Some(Err(error)) = self.last_server.as_ref().map(|file| file.keep(&opened.server())) {
+            tracing::warn!(source = %self.settings.name, error = %error, "which server this is cannot be kept in state_dir");
+        }
         let taken = fence::take(&self.env, &self.settings.name, inheritance.epoch).await;
         if let Err(LogError::FenceUndecided { epoch, .. }) = &taken {
             // It may be ours: the next life must not take it for a rival's.
@@ -231,6 +238,22 @@ impl Capture {
         tracing::info!(source = %self.settings.name, epoch = writer.epoch().get(), from = %held.durable, "capturing");
         let observer: Arc<dyn Observer> = Arc::<Self>::clone(self);
         Ok(Pipeline::new(writer, Box::new(source), Arc::clone(&self.env.clock), observer))
+    }
+
+    /// The record of the last session: from the log, or where its key is out of reach from the state folder.
+    async fn last_server(&self, history: &History) -> Result<Option<Bytes>, LogError> {
+        if !history.blind {
+            match last_session(&self.env, &self.settings.name, history).await {
+                Err(error) if error.is_out_of_reach() => {}
+                session => return session,
+            }
+        }
+        let kept = self.last_server.as_ref().and_then(LastServer::recall);
+        if kept.is_none() && history.log.is_some() {
+            let sentence = "this process may not open the log and has no file of the last server in state_dir";
+            tracing::warn!(source = %self.settings.name, "{sentence}: whether the server is the log's is not compared");
+        }
+        Ok(kept)
     }
 
     /// Capture goes on past a lost object, since history behind it is still worth having; but not without a word (L11).

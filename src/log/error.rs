@@ -48,6 +48,9 @@ pub enum LogError {
     /// An object is damaged or foreign.
     #[error("the log cannot be read")]
     Object(#[from] ObjectError),
+    /// There is no data key to seal with.
+    #[error("the log cannot be sealed")]
+    Key(#[from] KeyError),
     /// An object that must be there is not.
     #[error("object {key} is missing: the log is damaged; `holdfast verify` lists all that is")]
     Missing {
@@ -105,13 +108,32 @@ pub enum LogError {
     },
 }
 
+impl ObjectError {
+    /// Whether the object's key is out of this process's reach, rather than the object damaged.
+    pub const fn is_out_of_reach(&self) -> bool {
+        match &self.kind {
+            ObjectErrorKind::Key(error) => error.is_out_of_reach(),
+            ObjectErrorKind::Format(_)
+            | ObjectErrorKind::Seal(_)
+            | ObjectErrorKind::Misplaced { .. }
+            | ObjectErrorKind::Unchained => false,
+        }
+    }
+}
+
 impl LogError {
+    /// Whether an object's key is out of this process's reach.
+    pub const fn is_out_of_reach(&self) -> bool {
+        matches!(self, Self::Object(error) if error.is_out_of_reach())
+    }
+
     /// Whether the cause is a store that does not answer or refuses, rather than what it holds.
     pub const fn is_store_trouble(&self) -> bool {
         match self {
             Self::Store(error) => !matches!(error.kind, StoreErrorKind::Missing | StoreErrorKind::Short { .. }),
             Self::FenceUndecided { .. } => true,
             Self::Object(_)
+            | Self::Key(_)
             | Self::Missing { .. }
             | Self::Fenced { .. }
             | Self::Twin { .. }

@@ -13,7 +13,7 @@ use crate::log::env::LogEnv;
 use crate::log::error::{LogError, ObjectError, ObjectErrorKind};
 use crate::log::history::History;
 use crate::log::object::{Object, Seal, draft, may_be_own};
-use crate::model::{Epoch, LogId, Slot, SourceName};
+use crate::model::{Epoch, LogId, ObjectKey, Slot, SourceName};
 use crate::step::Step;
 use crate::store::{Op, Part, Put, StoreError, StoreErrorKind, layout, put_own};
 
@@ -63,7 +63,7 @@ async fn try_take(env: &LogEnv, source: &SourceName, history: History) -> Result
     let epoch = history.epoch().next();
     let slot = history.hole();
     let (cursor, previous) = stand(env, source, &history).await?;
-    let mut seal = Seal::new(env, *log.as_bytes(), epoch);
+    let mut seal = Seal::begin(env, *log.as_bytes(), epoch).await?;
     let header = Header {
         slot,
         from: cursor.to,
@@ -125,14 +125,32 @@ async fn stand(env: &LogEnv, source: &SourceName, history: &History) -> Result<(
     let hash = sha256(&bytes);
     // The position and the hash that everything continues from must be proved, not believed: a bit that was read wrong
     // anywhere in the object would stand in the chain for ever.
-    let mut object = Object::open(&key, bytes, &env.keys)?;
-    while object.next_frame()?.is_some() {}
-    object.footer()?;
-    if last.agrees_with(&object.header) {
+    let header = match Object::open(env, &key, bytes).await {
+        Ok(mut object) => {
+            while object.next_frame()?.is_some() {}
+            object.footer()?;
+            object.header
+        }
+        Err(error) if error.is_out_of_reach() => read_again(env, &key, hash).await?,
+        Err(error) => return Err(error.into()),
+    };
+    if last.agrees_with(&header) {
         Ok((Cursor { to: last.to, to_time: last.to_time, open: None }, hash))
     } else {
         Err(ObjectError { key, kind: ObjectErrorKind::Misplaced { what: "what the list says of it" } }.into())
     }
+}
+
+/// A writer that may not open the last object reads it a second time: its hash and its header are then what the store
+/// holds, though no seal proves that its writer put them there. A reader will prove that.
+async fn read_again(env: &LogEnv, key: &ObjectKey, hash: [u8; 32]) -> Result<Header, LogError> {
+    let again = env.store.get(key, Part::Whole).await?.bytes();
+    let wrong = |kind| ObjectError { key: key.clone(), kind };
+    if sha256(&again) != hash {
+        return Err(StoreError::new(Op::Get, key, StoreErrorKind::Unanswered).into());
+    }
+    let (header, _) = Header::decode(&again).map_err(|error| wrong(error.into()))?;
+    Ok(header)
 }
 
 #[cfg(test)]

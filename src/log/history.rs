@@ -40,6 +40,8 @@ pub struct History {
     pub checkpoint: Option<Slot>,
     /// The first slot that must be there.
     pub boundary: Option<Slot>,
+    /// Set where this process may not open the checkpoints: `entries` then begin at the end of the newest one.
+    pub blind: bool,
 }
 
 impl History {
@@ -52,9 +54,10 @@ impl History {
         Ok(history)
     }
 
-    /// Finds the log of `source` from entries that were known before: they are trusted by the rule for checkpoints,
-    /// and only what is behind them is listed. If the log does not confirm them, everything is found as by
-    /// [`History::load`]. Which checkpoint is the newest is not asked: a writer needs that, and uses `load`.
+    /// Finds the log of `source` from entries that were known before, and finds the same as [`History::load`]: they are
+    /// trusted by the rule for checkpoints, what is behind them is read, and where `load` would list names they are
+    /// listed. If the log does not confirm them, or its checkpoints know more, that is what is called. Which checkpoint
+    /// is the newest is not kept: a writer needs that, and uses `load`.
     pub async fn load_from(env: &LogEnv, source: &SourceName, mut known: Vec<Entry>) -> Result<Self, LogError> {
         let mut history = Self::default();
         let first = history.find_boundary(env, source).await?;
@@ -62,10 +65,16 @@ impl History {
         // The last one's hash is what the log confirms; what stands behind it is listed again.
         let proved = known.iter().rposition(|entry| !entry.void && entry.hash.is_some());
         known.truncate(proved.map_or(0, |at| at + 1));
-        if !contiguous(first.before(), &known) {
+        let listed_from = checkpoints(env, source).await?.pop().map_or(first.before(), |at| at.max(first.before()));
+        let reaches = known.last().is_some_and(|last| last.slot >= listed_from);
+        if !reaches || !contiguous(first.before(), &known) {
             return Self::load(env, source).await;
         }
-        match history.confirmed(env, source, &known).await {
+        let confirmed = match history.confirmed(env, source, &known).await {
+            Ok(true) => still_there(env, source, listed_from, &known).await,
+            no => no,
+        };
+        match confirmed {
             Ok(true) => {}
             Err(error) if error.is_store_trouble() => return Err(error),
             Ok(false) | Err(_) => return Self::load(env, source).await,
@@ -104,14 +113,18 @@ impl History {
             newest = Some(key);
         }
         let Some(key) = newest else { return Ok(Slot::FIRST) };
-        let header = boundary::read(self.open(env, &key).await?)?;
+        let header = match self.open(env, &key).await {
+            Ok(object) => boundary::read(object)?,
+            Err(error) if error.is_out_of_reach() => self.clear(env, &key, ObjectKind::Boundary).await?,
+            Err(error) => return Err(error),
+        };
         self.boundary = Some(header.slot);
         Ok(header.slot)
     }
 
     async fn open(&mut self, env: &LogEnv, key: &ObjectKey) -> Result<Object, LogError> {
         let bytes = env.store.get(key, Part::Whole).await?.bytes();
-        let object = Object::open(key, bytes, &env.keys)?;
+        let object = Object::open(env, key, bytes).await?;
         self.belongs(key, &object.header)?;
         Ok(object)
     }
@@ -129,24 +142,62 @@ impl History {
 
     /// Follows the checkpoints from the newest that can be read back to the boundary.
     async fn trust_checkpoints(&mut self, env: &LogEnv, source: &SourceName, first: Slot) -> Result<(), LogError> {
-        let mut keys = Keys::new(&*env.store, layout::checkpoints_prefix(source), None);
-        let mut slots = Vec::new();
-        while let Some(key) = keys.next().await? {
-            if let Some(Named::Checkpoint { slot, .. }) = layout::parse(&key) {
-                slots.push(slot);
-            }
-        }
+        let mut slots = checkpoints(env, source).await?;
         while let Some(newest) = slots.pop() {
             // A checkpoint that is damaged or that the log does not confirm is only a cache lost: an older one serves.
-            if let Ok(entries) = self.chain_of_checkpoints(env, source, newest, first).await
-                && self.confirmed(env, source, &entries).await?
-            {
+            let entries = match self.chain_of_checkpoints(env, source, newest, first).await {
+                Ok(entries) => {
+                    self.blind = false;
+                    entries
+                }
+                Err(error) if error.is_out_of_reach() && newest >= first => {
+                    self.blind = true;
+                    self.end_of_checkpoint(env, source, newest).await.unwrap_or_default()
+                }
+                Err(_) => continue,
+            };
+            if self.confirmed(env, source, &entries).await? {
                 self.checkpoint = Some(newest);
                 self.entries = entries;
                 return Ok(());
             }
         }
+        self.blind = false;
         Ok(())
+    }
+
+    /// The last live object that a checkpoint covers, and void ones behind it, told by clear headers alone. What came
+    /// before stays unknown, which a writer can bear: it continues from the end.
+    async fn end_of_checkpoint(
+        &mut self,
+        env: &LogEnv,
+        source: &SourceName,
+        newest: Slot,
+    ) -> Result<Vec<Entry>, LogError> {
+        let listed = self.clear(env, &layout::checkpoint(source, newest), ObjectKind::Checkpoint).await?;
+        let mut entries = Vec::new();
+        let mut at = newest;
+        while at != Slot::NONE && entries.len() < IN_FLIGHT_PUTS_MAX {
+            let entry = Entry::of_header(&self.header(env, &layout::segment(source, at)).await?);
+            // Its writer wrote the checkpoint once an object of its own was durable: what has a lower epoch is void.
+            if entry.epoch == listed.epoch {
+                entries.push(Entry { hash: Some(listed.previous), ..entry });
+                entries.reverse();
+                return Ok(entries);
+            }
+            entries.push(Entry { void: true, ..entry });
+            at = at.before();
+        }
+        Ok(Vec::new())
+    }
+
+    /// The clear header of an object whose key is out of reach: its sum tells a flipped bit, and no seal proves it.
+    async fn clear(&mut self, env: &LogEnv, key: &ObjectKey, kind: ObjectKind) -> Result<Header, LogError> {
+        let header = self.header(env, key).await?;
+        if header.kind == kind {
+            return Ok(header);
+        }
+        Err(ObjectError { key: key.clone(), kind: ObjectErrorKind::Misplaced { what: "kind" } }.into())
     }
 
     async fn chain_of_checkpoints(
@@ -185,15 +236,24 @@ impl History {
             }
             seen = seen.max(header.epoch);
         }
-        let bytes = env.store.get(&layout::segment(source, last.slot), Part::Whole).await?;
-        Ok(last.hash == Some(crate::crypto::stream::sha256(bytes.as_bytes())))
+        let key = layout::segment(source, last.slot);
+        let bytes = env.store.get(&key, Part::Whole).await?;
+        if last.hash != Some(crate::crypto::stream::sha256(bytes.as_bytes())) {
+            return Ok(false);
+        }
+        self.header_in(&key, bytes.as_bytes())?;
+        Ok(true)
     }
 
     async fn header(&mut self, env: &LogEnv, key: &ObjectKey) -> Result<Header, LogError> {
         let bytes = u64::try_from(HEADER_BYTES_MAX).unwrap_or(u64::MAX);
         let start = env.store.get(key, Part::First { bytes }).await?;
+        Ok(self.header_in(key, start.as_bytes())?)
+    }
+
+    fn header_in(&mut self, key: &ObjectKey, bytes: &[u8]) -> Result<Header, ObjectError> {
         let (header, _) =
-            Header::decode(start.as_bytes()).map_err(|error| ObjectError { key: key.clone(), kind: error.into() })?;
+            Header::decode(bytes).map_err(|error| ObjectError { key: key.clone(), kind: error.into() })?;
         self.belongs(key, &header)?;
         Ok(header)
     }
@@ -278,6 +338,29 @@ impl History {
             before = Some(entry);
         }
     }
+}
+
+/// Where there are checkpoints, in order.
+async fn checkpoints(env: &LogEnv, source: &SourceName) -> Result<Vec<Slot>, LogError> {
+    let mut keys = Keys::new(&*env.store, layout::checkpoints_prefix(source), None);
+    let mut slots = Vec::new();
+    while let Some(key) = keys.next().await? {
+        if let Some(Named::Checkpoint { slot, .. }) = layout::parse(&key) {
+            slots.push(slot);
+        }
+    }
+    Ok(slots)
+}
+
+/// Whether what is known behind `after` has its objects, by their names: one that is missing is to be named.
+async fn still_there(env: &LogEnv, source: &SourceName, after: Slot, known: &[Entry]) -> Result<bool, LogError> {
+    let mut keys = Keys::new(&*env.store, layout::segments_prefix(source), Some(layout::segment(source, after)));
+    for entry in known.iter().filter(|entry| entry.slot > after) {
+        if keys.next().await? != Some(layout::segment(source, entry.slot)) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Whether `entries` are the slots right after `before`, none left out.

@@ -23,11 +23,14 @@ pub mod fence;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod history;
+pub mod items;
 pub mod latch;
 pub mod object;
 pub mod reader;
+pub mod rewrap;
 pub mod session;
 pub mod scrub;
+pub mod wrapped;
 pub mod writer;
 
 pub use assemble::{Assembler, Item};
@@ -38,6 +41,7 @@ pub use env::LogEnv;
 pub use error::{LogError, ObjectError, ObjectErrorKind};
 pub use fence::Reign;
 pub use history::History;
+pub use items::Items;
 pub use reader::{Reader, Segment};
 pub use scrub::{Depth, Finding, Outcome, ScrubReport, Verdict, scrub};
 pub use writer::{Durable, Writer};

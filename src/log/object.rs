@@ -1,19 +1,22 @@
 //! Seals a whole object and opens one: where the format (`codec`) and the seal (`crypto`) meet.
 
 use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 
 use crate::codec::frame::{PLAIN_BYTES_MAX, Packed, Packing, pack, unpack};
 use crate::codec::segment::{Header, ObjectKind};
 use crate::codec::trailer::{TRAILER_BYTES, Trailer};
 use crate::codec::wire::WireError;
 use crate::crypto::key::{DataKey, Identity};
-use crate::crypto::keyring::KeyContext;
-use crate::crypto::keyring::Keyring;
+use crate::crypto::keyring::{KeyContext, KeyError};
 use crate::crypto::sealed::Sealed;
+use crate::crypto::sealing::SealingKey;
 use crate::crypto::stream::{Body, FrameAt, Opened, Opener, Place, SealError, Sealer, commitment};
 use crate::entropy::draw;
 use crate::log::env::LogEnv;
 use crate::log::error::{ObjectError, ObjectErrorKind};
+use crate::log::rewrap;
 use crate::model::limits::SEGMENT_BYTES_MAX;
 use crate::model::{Epoch, ObjectKey, Wrap};
 
@@ -25,17 +28,43 @@ const FOOTER_BYTES_MAX: usize = SEGMENT_BYTES_MAX;
 pub struct Seal {
     env: LogEnv,
     context: KeyContext,
-    day: i64,
-    data: DataKey,
-    wraps: Vec<Wrap>,
+    key: SealingKey,
 }
+
+/// A data key on its way from a key service.
+pub type Renewal = BoxFuture<'static, Result<SealingKey, KeyError>>;
 
 impl Seal {
     /// A seal with a new data key.
-    pub fn new(env: &LogEnv, stream: [u8; 16], epoch: Epoch) -> Self {
+    pub async fn begin(env: &LogEnv, stream: [u8; 16], epoch: Epoch) -> Result<Self, KeyError> {
         let context = KeyContext { stream, epoch };
-        let (data, wraps) = env.keys.fresh(&context, &*env.entropy);
-        Self { env: env.clone(), context, day: env.clock.now().day(), data, wraps }
+        let key = env.keys.begin(&context, &*env.clock, &*env.entropy).await?;
+        Ok(Self { env: env.clone(), context, key })
+    }
+
+    /// A seal under a data key that is known already, with new wraps for it.
+    pub fn over(env: &LogEnv, context: KeyContext, data: DataKey, wraps: Vec<Wrap>) -> Self {
+        Self { env: env.clone(), context, key: env.keys.sealing(data, wraps, &*env.clock) }
+    }
+
+    /// A new data key, if one should be fetched; nothing waits for it. Where a key file makes them there is nothing to
+    /// fetch: the next seal has a new one.
+    pub fn renewal(&self) -> Option<Renewal> {
+        if !self.env.keys.asks_a_service() || !self.env.keys.is_stale(&self.key, &*self.env.clock) {
+            return None;
+        }
+        let (env, context) = (self.env.clone(), self.context);
+        Some(async move { env.keys.renew(&context, &*env.clock, &*env.entropy).await }.boxed())
+    }
+
+    /// What is sealed from now on is sealed under `key`.
+    pub fn renew(&mut self, key: SealingKey) {
+        self.key = key;
+    }
+
+    /// Whether the data key may still seal.
+    pub fn check(&self) -> Result<(), KeyError> {
+        if self.key.is_expired(&*self.env.clock) { Err(KeyError::Expired) } else { Ok(()) }
     }
 
     /// Seals one object. `draft` is its header but for stream, epoch, time, salt, commitment and wraps, which the seal
@@ -46,25 +75,28 @@ impl Seal {
         frames: &[Packed],
         footer: impl FnOnce(&[FrameAt]) -> Vec<u8>,
     ) -> Result<Sealed, SealError> {
-        let now = self.env.clock.now();
-        if now.day() != self.day {
-            (self.data, self.wraps) = self.env.keys.fresh(&self.context, &*self.env.entropy);
-            self.day = now.day();
+        let keys = &self.env.keys;
+        if keys.is_stale(&self.key, &*self.env.clock)
+            && let Some(key) = keys.renew_here(&self.context, &*self.env.clock, &*self.env.entropy)
+        {
+            self.key = key;
         }
+        self.check().map_err(|_| SealError::Expired)?;
+        let now = self.env.clock.now();
         let mut header = Header {
             suite: self.env.suite,
             stream: self.context.stream,
             epoch: self.context.epoch,
             sealed_at: now,
             salt: draw(&*self.env.entropy),
-            wraps: self.wraps.clone(),
+            wraps: self.key.wraps.clone(),
             ..draft.clone()
         };
         let identity = identity(&header);
-        header.commitment = commitment(&self.data, &header.salt, &identity);
+        header.commitment = commitment(&self.key.data, &header.salt, &identity);
         let encoded = header.encode();
         let capacity = frames.iter().map(|frame| frame.body.len() + 32).sum::<usize>() + encoded.len() + 64 * 1024;
-        let mut sealer = Sealer::new(&self.data, &header.salt, &identity, &encoded, capacity);
+        let mut sealer = Sealer::new(&self.key.data, &header.salt, &identity, &encoded, capacity);
         let places = frames.iter().map(|frame| sealer.frame(body(frame))).collect::<Result<Vec<_>, _>>()?;
         let footer = pack(&footer(&places));
         sealer
@@ -138,22 +170,32 @@ impl std::fmt::Debug for Object {
 }
 
 impl Object {
-    /// Begins to open the object that a store gave for `key`.
-    pub fn open(key: &ObjectKey, bytes: Bytes, keys: &Keyring) -> Result<Self, ObjectError> {
-        Self::open_parts(key, bytes, keys).map_err(|kind| ObjectError { key: key.clone(), kind })
+    /// Begins to open the object that a store gave for `key`. Where no wrap in its header opens, the store is asked for
+    /// later wraps of the same data key.
+    pub async fn open(env: &LogEnv, key: &ObjectKey, bytes: Bytes) -> Result<Self, ObjectError> {
+        let wrong = |kind| ObjectError { key: key.clone(), kind };
+        let (header, header_bytes) = Header::decode(&bytes).map_err(|error| wrong(error.into()))?;
+        let trailer = trailer(&bytes, header_bytes).map_err(wrong)?;
+        let data = rewrap::data_key(env, &header).await.map_err(|error| wrong(error.into()))?;
+        Self::with_key(key, bytes, (header, header_bytes, trailer), &data).map_err(wrong)
     }
 
-    fn open_parts(key: &ObjectKey, bytes: Bytes, keys: &Keyring) -> Result<Self, ObjectErrorKind> {
-        let (header, header_bytes) = Header::decode(&bytes)?;
-        let trailer_at = bytes.len().saturating_sub(TRAILER_BYTES).max(header_bytes);
-        let trailer = Trailer::decode(bytes.get(trailer_at..).unwrap_or_default())?;
-        let footer_ends = u64::from(trailer.footer_at) + u64::from(trailer.footer_bytes);
-        if u64::try_from(trailer_at).ok() != Some(footer_ends) {
-            return Err(WireError::Foreign { what: "a trailer of this object" }.into());
-        }
-        let data = keys.open(&header.wraps, &KeyContext { stream: header.stream, epoch: header.epoch })?;
+    /// As [`Object::open`], with a data key that was found elsewhere.
+    pub(crate) fn open_under(key: &ObjectKey, bytes: Bytes, data: &DataKey) -> Result<Self, ObjectError> {
+        let wrong = |kind| ObjectError { key: key.clone(), kind };
+        let (header, header_bytes) = Header::decode(&bytes).map_err(|error| wrong(error.into()))?;
+        let trailer = trailer(&bytes, header_bytes).map_err(wrong)?;
+        Self::with_key(key, bytes, (header, header_bytes, trailer), data).map_err(wrong)
+    }
+
+    fn with_key(
+        key: &ObjectKey,
+        bytes: Bytes,
+        (header, header_bytes, trailer): (Header, usize, Trailer),
+        data: &DataKey,
+    ) -> Result<Self, ObjectErrorKind> {
         let encoded = bytes.get(..header_bytes).unwrap_or_default();
-        let opener = Opener::new(&data, &header.salt, &identity(&header), encoded, &header.commitment)?;
+        let opener = Opener::new(data, &header.salt, &identity(&header), encoded, &header.commitment)?;
         Ok(Self { header, key: key.clone(), bytes, opener, trailer, next_frame: 0, next_at: header_bytes })
     }
 
@@ -203,6 +245,18 @@ impl Object {
     /// An error about this object.
     pub fn wrong(&self, kind: ObjectErrorKind) -> ObjectError {
         ObjectError { key: self.key.clone(), kind }
+    }
+}
+
+/// The trailer of an object whose footer ends where the trailer begins.
+fn trailer(bytes: &Bytes, header_bytes: usize) -> Result<Trailer, ObjectErrorKind> {
+    let trailer_at = bytes.len().saturating_sub(TRAILER_BYTES).max(header_bytes);
+    let trailer = Trailer::decode(bytes.get(trailer_at..).unwrap_or_default())?;
+    let footer_ends = u64::from(trailer.footer_at) + u64::from(trailer.footer_bytes);
+    if u64::try_from(trailer_at).ok() == Some(footer_ends) {
+        Ok(trailer)
+    } else {
+        Err(WireError::Foreign { what: "a trailer of this object" }.into())
     }
 }
 

@@ -36,9 +36,15 @@ pub struct Segment {
 
 impl Segment {
     /// Opens a segment that was fetched.
-    pub fn open(env: &LogEnv, log: LogId, source: &SourceName, entry: &Entry, bytes: Bytes) -> Result<Self, LogError> {
+    pub async fn open(
+        env: &LogEnv,
+        log: LogId,
+        source: &SourceName,
+        entry: &Entry,
+        bytes: Bytes,
+    ) -> Result<Self, LogError> {
         let key = layout::segment(source, entry.slot);
-        let object = Object::open(&key, bytes, &env.keys)?;
+        let object = Object::open(env, &key, bytes).await?;
         let misplaced = |what| Err(LogError::from(object.wrong(ObjectErrorKind::Misplaced { what })));
         if object.header.stream != *log.as_bytes() {
             return misplaced("log");
@@ -48,7 +54,11 @@ impl Segment {
         }
         match object.header.kind {
             ObjectKind::Data | ObjectKind::Heartbeat | ObjectKind::Fence => {}
-            ObjectKind::Checkpoint | ObjectKind::Boundary | ObjectKind::BasePart | ObjectKind::Manifest => {
+            ObjectKind::Checkpoint
+            | ObjectKind::Boundary
+            | ObjectKind::BasePart
+            | ObjectKind::Manifest
+            | ObjectKind::Rewrap => {
                 return misplaced("kind");
             }
         }
@@ -108,7 +118,7 @@ impl Reader {
         let Some((entry, bytes)) = self.ahead.next().await else { return Ok(None) };
         let bytes = bytes?;
         let hash = sha256(&bytes);
-        let segment = Segment::open(&self.env, self.log, &self.source, &entry, bytes)?;
+        let segment = Segment::open(&self.env, self.log, &self.source, &entry, bytes).await?;
         let chained = self.before.is_none_or(|before| before == segment.header().previous);
         let known = entry.hash.is_none_or(|known| known == hash);
         if !chained || !known {

@@ -16,7 +16,9 @@ use futures::future::BoxFuture;
 use futures::stream::FuturesOrdered;
 
 use crate::codec::segment::{Header, ObjectKind};
+use crate::crypto::KeyError;
 use crate::crypto::sealed::Sealed;
+use crate::crypto::sealing::SealingKey;
 use crate::crypto::stream::sha256;
 use crate::log::batch::{Batch, Cursor, Cut, CutRule};
 use crate::log::checkpoint::Checkpoint;
@@ -27,8 +29,9 @@ use crate::log::error::{LogError, ObjectError};
 use crate::log::fence::Reign;
 use crate::log::history::contiguous;
 use crate::log::latch::Latch;
-use crate::log::object::{Seal, draft, may_be_own};
-use crate::model::limits::{CHECKPOINT_EVERY_SLOTS, IN_FLIGHT_BYTES_MAX, IN_FLIGHT_PUTS_MAX, SEGMENT_BYTES_MAX};
+use crate::log::object::{Renewal, Seal, draft, may_be_own};
+use crate::model::limits::{CHECKPOINT_EVERY_SLOTS, DATA_KEY_RENEW_AGAIN};
+use crate::model::limits::{IN_FLIGHT_BYTES_MAX, IN_FLIGHT_PUTS_MAX, SEGMENT_BYTES_MAX};
 use crate::model::{Epoch, Kind, LogId, ObjectKey, Position, Record, Slot, SourceName, Tick, Timestamp};
 use crate::step::Step;
 use crate::store::{Op, Put, StoreError, StoreErrorKind, layout, put_own};
@@ -80,6 +83,10 @@ pub struct Writer {
     unlisted: Vec<Entry>,
     checkpoint: Slot,
     checkpointing: Option<BoxFuture<'static, Result<(), StoreError>>>,
+    /// The next data key, on its way from a key service.
+    renewing: Option<Renewal>,
+    /// Until then a key service that did not answer is left alone.
+    renew_at: Tick,
 }
 
 impl std::fmt::Debug for Writer {
@@ -113,6 +120,8 @@ impl Writer {
             unlisted: reign.unlisted,
             checkpoint: reign.checkpoint,
             checkpointing: None,
+            renewing: None,
+            renew_at: Tick::default(),
         };
         writer.context.begin();
         writer
@@ -177,6 +186,8 @@ impl Writer {
         if self.batch.is_empty() {
             return Ok(());
         }
+        self.latch.guard(self.seal.check().map_err(LogError::from))?;
+        self.begin_renewal();
         let slot = self.batch.slot();
         let cut = self.batch.cut(slot.next());
         Step::Cut.reached();
@@ -187,6 +198,24 @@ impl Writer {
         self.in_flight_bytes += sealed.len();
         self.waiting.push_back((key, sealed, entry));
         self.send();
+        Ok(())
+    }
+
+    /// Begins to fetch a new data key if one is due; sealing goes on under the one at hand.
+    fn begin_renewal(&mut self) {
+        if self.renewing.is_none() && self.env.clock.tick() >= self.renew_at {
+            self.renewing = self.seal.renewal();
+        }
+    }
+
+    /// An outage passes, and the data key at hand serves until then; whoever disabled a key or took a right away meant
+    /// it, and what would be sealed on could stay closed for ever.
+    fn renewed(&mut self, renewed: Result<SealingKey, KeyError>) -> Result<(), LogError> {
+        match renewed {
+            Ok(key) => self.seal.renew(key),
+            Err(error) if error.is_outage() => self.renew_at = self.env.clock.tick().after(DATA_KEY_RENEW_AGAIN),
+            Err(error) => return Err(error.into()),
+        }
         Ok(())
     }
 
@@ -258,6 +287,12 @@ impl Writer {
                 Some(result) = wait(&mut self.checkpointing) => {
                     self.checkpointing = None;
                     self.checkpointed(&result);
+                    continue;
+                }
+                Some(renewed) = wait(&mut self.renewing) => {
+                    self.renewing = None;
+                    let taken = self.renewed(renewed);
+                    self.latch.guard(taken)?;
                     continue;
                 }
                 Some(landed) = self.in_flight.next() => landed,

@@ -194,6 +194,33 @@ impl fmt::Display for Xid {
 pub enum Recipient {
     /// Who holds the key file.
     KeyFile,
+    /// Who may ask the key service to decrypt.
+    Service,
+    /// Who holds the private half of the recovery key.
+    Recovery,
+}
+
+impl Recipient {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::KeyFile, Self::Service, Self::Recovery];
+
+    /// The number in headers.
+    pub const fn tag(self) -> u8 {
+        match self {
+            Self::KeyFile => 1,
+            Self::Service => 2,
+            Self::Recovery => 3,
+        }
+    }
+
+    /// The kind in words, as `keys list` prints it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::KeyFile => "key file",
+            Self::Service => "kms",
+            Self::Recovery => "recovery",
+        }
+    }
 }
 
 /// A data key, wrapped for one recipient; it travels in every header that the data key sealed.

@@ -34,8 +34,17 @@ pub const SEGMENT_AGE_DEFAULT: Duration = Duration::from_secs(1);
 pub const HEARTBEAT_DEFAULT: Duration = Duration::from_secs(30);
 /// The part of one base object that is filled before it is sealed and put.
 pub const BASE_PART_BYTES: usize = 8 * 1024 * 1024;
+/// A data key is renewed at this age at the latest; else when the day ends.
+pub const DATA_KEY_SOFT_LIFE: Duration = Duration::from_hours(24);
+/// Under a data key of this age nothing is sealed any more: an outage of the key service may last so long.
+pub const DATA_KEY_HARD_LIFE: Duration = Duration::from_hours(72);
+/// The wait before a key service that did not renew a data key is asked again.
+pub const DATA_KEY_RENEW_AGAIN: Duration = Duration::from_mins(1);
+/// Data keys that are kept open, so that a reader asks the key service once for each.
+pub const OPENED_KEYS_MAX: usize = 1024;
 
 const _: () = {
+    assert!(DATA_KEY_SOFT_LIFE.as_secs() < DATA_KEY_HARD_LIFE.as_secs(), "a renewal may fail for a while");
     assert!(PIECE_BYTES_MAX + 64 <= FRAME_BYTES_MAX, "a piece with its header fits into an empty frame");
     assert!(SEGMENT_BYTES_DEFAULT + 4 * FRAME_BYTES_MAX <= SEGMENT_BYTES_MAX, "a cut may overshoot");
     assert!(2 * SEGMENT_BYTES_MAX <= IN_FLIGHT_BYTES_MAX, "one segment fills while another is put");

@@ -3,15 +3,16 @@
 use bytes::Bytes;
 
 use crate::codec::base::{BaseError, Manifest, Part};
-use crate::codec::segment::ObjectKind;
+use crate::codec::segment::{Header, ObjectKind};
 use crate::codec::wire::WireError;
 use crate::crypto::stream::sha256;
 use crate::log::object::Object;
 use crate::log::{LogEnv, LogError, ObjectError, ObjectErrorKind};
+use crate::model::limits::HEADER_BYTES_MAX;
 use crate::model::{BaseId, ObjectKey, Slot, SourceName};
 use crate::restore::error::RestoreError;
 use crate::store::layout::{self, Named};
-use crate::store::{Part as Range, StoreErrorKind};
+use crate::store::{Keys, Part as Range, StoreErrorKind};
 
 /// The manifests of all bases, oldest point first. Parts without a manifest are no base.
 pub async fn list(env: &LogEnv, source: &SourceName) -> Result<Vec<Manifest>, RestoreError> {
@@ -39,7 +40,7 @@ pub async fn read(env: &LogEnv, source: &SourceName, base: BaseId) -> Result<Opt
         Err(error) if error.kind == StoreErrorKind::Missing => return Ok(None),
         Err(error) => return Err(LogError::from(error).into()),
     };
-    let mut object = open(env, &key, bytes, (ObjectKind::Manifest, Slot::NONE, base))?;
+    let mut object = open(env, &key, bytes, (ObjectKind::Manifest, Slot::NONE, base)).await?;
     let mut json = Vec::new();
     while let Some(frame) = object.next_frame().map_err(LogError::from)? {
         json.extend_from_slice(&frame);
@@ -54,13 +55,27 @@ pub async fn read(env: &LogEnv, source: &SourceName, base: BaseId) -> Result<Opt
     }
 }
 
-fn open(
+/// The clear header of the newest base's manifest, for whoever may not open it.
+pub async fn newest_clear(env: &LogEnv, source: &SourceName) -> Result<Option<Header>, LogError> {
+    let mut newest: Option<Header> = None;
+    let mut keys = Keys::new(&*env.store, layout::bases_prefix(source), None);
+    while let Some(key) = keys.next().await? {
+        let Some(Named::Manifest { .. }) = layout::parse(&key) else { continue };
+        let bytes = u64::try_from(HEADER_BYTES_MAX).unwrap_or(u64::MAX);
+        let start = env.store.get(&key, Range::First { bytes }).await?;
+        let (header, _) = Header::decode(start.as_bytes()).map_err(|error| ObjectError { key, kind: error.into() })?;
+        newest = newest.filter(|newest| newest.to_time >= header.to_time).or(Some(header));
+    }
+    Ok(newest)
+}
+
+async fn open(
     env: &LogEnv,
     key: &ObjectKey,
     bytes: Bytes,
     (kind, slot, base): (ObjectKind, Slot, BaseId),
 ) -> Result<Object, LogError> {
-    let object = Object::open(key, bytes, &env.keys)?;
+    let object = Object::open(env, key, bytes).await?;
     let header = &object.header;
     if header.kind == kind && header.slot == slot && header.stream == *base.as_bytes() {
         Ok(object)
@@ -95,7 +110,7 @@ impl PartReader {
             );
         }
         let slot = Slot::new(u64::from(part.number));
-        let object = open(env, &key, bytes, (ObjectKind::BasePart, slot, manifest.base))?;
+        let object = open(env, &key, bytes, (ObjectKind::BasePart, slot, manifest.base)).await?;
         Ok(Self { object, left: part.plain_bytes })
     }
 

@@ -6,7 +6,6 @@ use crate::codec::rowsum::CutRow;
 use crate::codec::sqltext::SqlTextError;
 use crate::codec::wire::WireError;
 use crate::connect::ConnectError;
-use crate::crypto::KeyError;
 use crate::log::{LogError, ObjectErrorKind};
 use crate::model::{BaseId, Lsn, SourceName};
 
@@ -167,17 +166,25 @@ impl RestoreError {
     }
 }
 
+impl RestoreError {
+    /// Whether a key is out of this process's reach, rather than something damaged.
+    pub const fn is_out_of_reach(&self) -> bool {
+        matches!(self, Self::Log(error) if error.is_out_of_reach())
+    }
+}
+
 const fn log_verdict(error: &LogError) -> Verdict {
     match error {
         LogError::Store(_) if error.is_store_trouble() => Verdict::Unavailable,
         LogError::Object(object) => match &object.kind {
-            ObjectErrorKind::Key(KeyError::OtherKey { .. }) => Verdict::Unavailable,
-            ObjectErrorKind::Key(KeyError::Broken)
+            ObjectErrorKind::Key(error) if !error.is_damage() => Verdict::Unavailable,
+            ObjectErrorKind::Key(_)
             | ObjectErrorKind::Format(_)
             | ObjectErrorKind::Seal(_)
             | ObjectErrorKind::Misplaced { .. }
             | ObjectErrorKind::Unchained => Verdict::Damaged,
         },
+        LogError::Key(_) => Verdict::Unavailable,
         LogError::Store(_) | LogError::Missing { .. } | LogError::Disordered { .. } => Verdict::Damaged,
         LogError::Fenced { .. }
         | LogError::FenceUndecided { .. }

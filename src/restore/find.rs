@@ -10,9 +10,8 @@ use serde::Serialize;
 
 use crate::codec::footer::Counts;
 use crate::codec::pgoutput::{Column, Message, OldRow, Relation, Tuple};
-use crate::codec::segment::ObjectKind;
 use crate::codec::wire::WireError;
-use crate::log::{Assembler, Entry, History, Item, LogEnv, LogError, Reader};
+use crate::log::{Entry, History, Item, Items, LogEnv};
 use crate::model::{Commit, Lsn, Position, SourceName, Timestamp, Xid};
 use crate::restore::error::RestoreError;
 use crate::restore::scan::{Place, commit_lsn};
@@ -113,28 +112,18 @@ pub struct Found {
     pub rows: Vec<Shown>,
 }
 
-/// Finds transactions; the oldest of them first.
-pub async fn find(env: &LogEnv, order: &FindOrder) -> Result<Vec<Found>, RestoreError> {
-    let history = History::load(env, &order.source).await?;
+/// Finds transactions in what a store holds of their source; the oldest of them first.
+pub async fn find(env: &LogEnv, order: &FindOrder, history: &History) -> Result<Vec<Found>, RestoreError> {
     let Some(log) = history.log else { return Ok(Vec::new()) };
     let live: Vec<_> = history.live().cloned().collect();
     let place = Place { env, source: &order.source, log };
     let mut finder = Finder { order, relations: BTreeMap::new(), open: None, found: VecDeque::new() };
     let entries = in_time(&live, order);
     let from = entries.first().map_or(Position::ZERO, |entry| entry.from);
-    let mut reader = Reader::new(env, &order.source, log, entries);
-    let (mut assembler, mut items) = (Assembler::new(from), Vec::new());
-    while let Some(mut segment) = reader.next().await? {
-        if segment.entry.kind == ObjectKind::Fence {
-            items.extend(assembler.fence());
-        }
-        while let Some(records) = segment.next_frame().map_err(LogError::from)? {
-            for record in records {
-                assembler.push(record, &mut items)?;
-                for item in items.drain(..) {
-                    finder.take(item).map_err(|error| place.wrong(assembler.position(), error))?;
-                }
-            }
+    let (mut log, mut items) = (Items::new(env, &order.source, log, entries, from), Vec::new());
+    while log.next(&mut items).await? {
+        for item in items.drain(..) {
+            finder.take(item).map_err(|error| place.wrong(log.position(), error))?;
         }
     }
     Ok(finder.found.into())

@@ -4,9 +4,8 @@ use std::collections::BTreeSet;
 
 use crate::apply::postgres::{Applied, Applier, RowIdentity, ShapeColumn, TableShape, Transaction};
 use crate::codec::base::{Identity, Manifest, Table, TableColumn};
-use crate::codec::segment::ObjectKind;
 use crate::connect::Session;
-use crate::log::{Assembler, Item, LogEnv, LogError, Reader};
+use crate::log::{Item, Items, LogEnv};
 use crate::model::{LogId, Lsn, Position, Xid};
 use crate::restore::error::RestoreError;
 use crate::restore::plan::Plan;
@@ -81,29 +80,23 @@ struct Replay<'a> {
 impl Replay<'_> {
     async fn read(&mut self, applier: &mut Applier) -> Result<Position, RestoreError> {
         let plan = self.plan;
-        let mut reader = Reader::new(self.env, &plan.source, self.log, plan.segments.clone());
         // Everything that completes before the first segment is in the base.
         let from = plan.segments.first().map_or(Position::ZERO, |entry| entry.from);
-        let mut assembler = Assembler::new(from);
-        let mut items = Vec::new();
-        while let Some(mut segment) = reader.next().await? {
-            if segment.entry.kind == ObjectKind::Fence {
-                items.extend(assembler.fence());
+        let mut log = Items::new(self.env, &plan.source, self.log, plan.segments.clone(), from);
+        let (mut items, mut shown) = (Vec::new(), 0);
+        while log.next(&mut items).await? {
+            if log.segments() > shown {
+                self.progress.advance(log.segments() - shown);
+                shown = log.segments();
             }
-            while let Some(records) = segment.next_frame().map_err(LogError::from)? {
-                for record in records {
-                    assembler.push(record, &mut items)?;
-                    for item in items.drain(..) {
-                        self.apply(item, assembler.position(), applier).await?;
-                    }
-                    if assembler.position() >= plan.stop.position && !assembler.is_open() {
-                        return Ok(assembler.position());
-                    }
-                }
+            for item in items.drain(..) {
+                self.apply(item, log.position(), applier).await?;
             }
-            self.progress.advance(1);
+            if log.position() >= plan.stop.position && !log.is_open() {
+                break;
+            }
         }
-        Ok(assembler.position())
+        Ok(log.position())
     }
 
     async fn apply(&mut self, item: Item, at: Position, applier: &mut Applier) -> Result<(), RestoreError> {

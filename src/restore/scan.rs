@@ -3,9 +3,8 @@
 use crate::apply::postgres::Transaction;
 use crate::codec::gap::Gap;
 use crate::codec::pgoutput::{Message, Peek, peek};
-use crate::codec::segment::ObjectKind;
 use crate::codec::wire::WireError;
-use crate::log::{Assembler, Item, LogEnv, Reader};
+use crate::log::{Item, Items, LogEnv};
 use crate::model::{LogId, Lsn, Position, SourceName};
 use crate::restore::cut::{Completion, Window};
 use crate::restore::error::RestoreError;
@@ -39,22 +38,13 @@ pub struct Place<'a> {
 impl Place<'_> {
     /// Reads the segments of `window`.
     pub async fn scan(self, window: &Window) -> Result<Scanned, RestoreError> {
-        let mut reader = Reader::new(self.env, self.source, self.log, window.entries.clone());
-        let mut assembler = Assembler::new(window.from);
+        let mut log = Items::new(self.env, self.source, self.log, window.entries.clone(), window.from);
         let mut state = State { begun: None, marks: Vec::new(), started: Position::ZERO };
         let (mut scanned, mut items) = (Scanned::default(), Vec::new());
-        while let Some(mut segment) = reader.next().await? {
-            if segment.entry.kind == ObjectKind::Fence {
-                items.extend(assembler.fence());
-            }
-            while let Some(records) = segment.next_frame().map_err(crate::log::LogError::from)? {
-                for record in records {
-                    assembler.push(record, &mut items)?;
-                    for item in items.drain(..) {
-                        let taken = state.take(item, assembler.position(), &mut scanned);
-                        taken.map_err(|source| self.wrong(assembler.position(), source))?;
-                    }
-                }
+        while log.next(&mut items).await? {
+            for item in items.drain(..) {
+                let taken = state.take(item, log.position(), &mut scanned);
+                taken.map_err(|source| self.wrong(log.position(), source))?;
             }
         }
         Ok(scanned)

@@ -11,6 +11,7 @@ use crate::restore::error::RestoreError;
 use crate::restore::plan::{BaseFact, Cut, Facts, GapRule, PlacedGap, Plan};
 use crate::restore::scan::Place;
 use crate::restore::target::Target;
+use crate::store::StoreErrorKind;
 use crate::store::layout;
 
 /// What a store holds of a source.
@@ -27,7 +28,11 @@ pub struct Survey {
 impl Survey {
     /// Looks at everything that is stored of `source`.
     pub async fn take(env: &LogEnv, source: &SourceName) -> Result<Self, RestoreError> {
-        let history = History::load(env, source).await?;
+        Self::of(env, source, History::load(env, source).await?).await
+    }
+
+    /// Looks at everything that is stored of `source`, whose log was found already.
+    pub async fn of(env: &LogEnv, source: &SourceName, history: History) -> Result<Self, RestoreError> {
         let bases = bases::list(env, source).await?;
         let facts = Facts {
             log: history.log,
@@ -210,6 +215,18 @@ impl Survey {
         for entry in plan.segments.iter().filter(|entry| entry.bytes == 0 && entry.kind != ObjectKind::Fence) {
             let size = self.env.store.size(&layout::segment(&self.source, entry.slot)).await;
             plan.bytes = plan.bytes.saturating_add(size.map_err(LogError::from)?);
+        }
+        Ok(())
+    }
+
+    /// Asks for the sizes of the log's objects that are not known. One that is missing has none.
+    pub async fn weigh_log(&mut self) -> Result<(), RestoreError> {
+        for entry in self.facts.entries.iter_mut().filter(|entry| entry.bytes == 0) {
+            entry.bytes = match self.env.store.size(&layout::segment(&self.source, entry.slot)).await {
+                Ok(bytes) => bytes,
+                Err(error) if error.kind == StoreErrorKind::Missing => 0,
+                Err(error) => return Err(LogError::from(error).into()),
+            };
         }
         Ok(())
     }

@@ -6,6 +6,7 @@
 //!   boundary/<source>/<slot>.bnd            from that slot on everything must be there
 //!   base/<source>/<base>/<number>.part      one object of a base
 //!   base/<source>/<base>/manifest           what makes these objects a base
+//!   keys/<32 hex>/<32 hex>.rewrap           later wraps of the data key of these wraps, for these keys
 //!   probe/<32 hex>                          `check` makes and removes these
 //! ```
 //!
@@ -60,6 +61,13 @@ pub enum Named {
         /// Which base.
         base: BaseId,
     },
+    /// Later wraps of a data key.
+    Rewrap {
+        /// The first half of the id of the wraps in old headers.
+        wraps: [u8; 16],
+        /// The first half of the id of those for whom it was wrapped again.
+        recipients: [u8; 16],
+    },
     /// Left by a probe that could not delete.
     Probe([u8; 16]),
 }
@@ -87,6 +95,20 @@ pub fn base_part(source: &SourceName, base: BaseId, number: u32) -> ObjectKey {
 /// The name of a base's manifest.
 pub fn manifest(source: &SourceName, base: BaseId) -> ObjectKey {
     key(format_args!("base/{source}/{base}/manifest"))
+}
+
+/// The name of later wraps of a data key: for the wraps with this id, for the recipients with that.
+pub fn rewrap(wraps: &[u8; 32], recipients: &[u8; 32]) -> ObjectKey {
+    key(format_args!("keys/{}/{}.rewrap", half(wraps), half(recipients)))
+}
+
+/// What all later wraps of one data key start with.
+pub fn rewraps_prefix(wraps: &[u8; 32]) -> String {
+    format!("keys/{}/", half(wraps))
+}
+
+fn half(id: &[u8; 32]) -> String {
+    hex::encode(id.first_chunk::<16>().expect("32 bytes have sixteen"))
 }
 
 /// The name of a probe's object.
@@ -146,6 +168,11 @@ pub fn parse(name: &ObjectKey) -> Option<Named> {
         let named = Named::Probe(*parse_id(parts.next()?)?.as_bytes());
         return parts.next().is_none().then_some(named);
     }
+    if kind == "keys" {
+        let wraps = *parse_id(parts.next()?)?.as_bytes();
+        let recipients = *parse_id(parts.next()?.strip_suffix(".rewrap")?)?.as_bytes();
+        return parts.next().is_none().then_some(Named::Rewrap { wraps, recipients });
+    }
     let source = SourceName::from_str(parts.next()?).ok()?;
     let leaf = parts.next()?;
     let named = match kind {
@@ -201,6 +228,9 @@ mod tests {
             Named::Boundary { source, slot } => boundary(source, *slot),
             Named::BasePart { source, base, number } => base_part(source, *base, *number),
             Named::Manifest { source, base } => manifest(source, *base),
+            Named::Rewrap { wraps, recipients } => {
+                rewrap(&[*wraps, [0; 16]].concat().try_into().unwrap(), &[*recipients; 2].concat().try_into().unwrap())
+            }
             Named::Probe(id) => probe(*id),
         }
     }
@@ -210,7 +240,7 @@ mod tests {
     }
 
     fn named() -> impl Strategy<Value = Named> {
-        (0..6, source(), 1..=u64::MAX, any::<[u8; 16]>(), any::<u32>()).prop_map(|(kind, source, slot, id, number)| {
+        (0..7, source(), 1..=u64::MAX, any::<[u8; 16]>(), any::<u32>()).prop_map(|(kind, source, slot, id, number)| {
             let (slot, base) = (Slot::new(slot), BaseId::from_bytes(id));
             match kind {
                 0 => Named::Segment { source, slot },
@@ -218,6 +248,7 @@ mod tests {
                 2 => Named::Boundary { source, slot },
                 3 => Named::BasePart { source, base, number },
                 4 => Named::Manifest { source, base },
+                5 => Named::Rewrap { wraps: id, recipients: [7; 16] },
                 _ => Named::Probe(id),
             }
         })
@@ -235,7 +266,7 @@ mod tests {
         }
 
         #[test]
-        fn any_name_that_parses_is_the_one_name_of_its_object(text in "(log|base|probe|boundary|checkpoint)/[a-c0-1]{1,3}(/[0-9a-gA]{1,32}(.seg|.ckp|.bnd)?)?(/[0-9a-f]{8}.part|/manifest)?") {
+        fn any_name_that_parses_is_the_one_name_of_its_object(text in "(log|base|probe|keys|boundary|checkpoint)/[a-c0-1]{1,3}(/[0-9a-gA]{1,32}(.seg|.ckp|.bnd)?)?(/[0-9a-f]{8}.part|/manifest)?") {
             if let Ok(key) = text.parse::<ObjectKey>() && let Some(named) = parse(&key) {
                 prop_assert_eq!(make(&named), key);
             }

@@ -26,6 +26,7 @@ use holdfast::step::Death;
 use holdfast::store::{FolderStore, Keys, MemoryStore, Part, Store, layout};
 
 use crate::init::{LOGICAL, initialised};
+use crate::scale::scale;
 use crate::servers::Postgres;
 
 fn env(store: Arc<dyn Store>) -> LogEnv {
@@ -57,7 +58,7 @@ async fn contents(env: &LogEnv, manifest: &Manifest) -> BTreeMap<String, Vec<u8>
         let key = layout::base_part(&main_source(), manifest.base, part.number);
         let bytes = env.store.get(&key, Part::Whole).await.unwrap().bytes();
         assert_eq!(hex::encode(sha256(&bytes)), part.sha256);
-        let mut object = Object::open(&key, bytes, &env.keys).unwrap();
+        let mut object = Object::open(env, &key, bytes).await.unwrap();
         assert_eq!(object.header.kind, ObjectKind::BasePart);
         let name = match part.content {
             Content::Globals => "globals".to_owned(),
@@ -185,7 +186,7 @@ async fn a_base_is_one_instant_of_a_database_that_never_rests() {
             }
         }));
     }
-    for _ in 0..5 {
+    for _ in 0..5 * scale() {
         let env = env(Arc::new(MemoryStore::new()));
         let manifest = take(&env, &order(server.target()), &nobody()).await.unwrap();
         let contents = contents(&env, &manifest).await;

@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::program::Holdfast;
+use crate::scale::scale;
 use crate::shop::{Shop, eventually, exit};
-use crate::workload::{CLIENTS, Client, schema};
+use crate::workload::{Client, clients, schema};
 
 const TABLE: &str = "create table t (id int primary key, v text)";
 const SUM: &str = "select count(*), coalesce(sum(id), 0) from t";
@@ -110,11 +111,11 @@ fn l7_on_a_new_machine_the_store_and_the_key_are_enough() {
 async fn a_server_that_restarts_under_load_loses_nothing() {
     let mut shop = Shop::ready(&schema(), &[]);
     let over = Arc::new(AtomicBool::new(false));
-    let clients: Vec<_> = (0..CLIENTS)
+    let clients: Vec<_> = (0..clients())
         .map(|id| tokio::spawn(Client::new(id, shop.server.url("shop"), 7).live(Arc::clone(&over))))
         .collect();
     let daemon = shop.capturing();
-    for fast in [true, false, false, true] {
+    for fast in [true, false, false, true].repeat(usize::try_from(scale()).unwrap()) {
         tokio::time::sleep(Duration::from_millis(400)).await;
         if fast {
             shop.server.stop_fast();

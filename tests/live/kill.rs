@@ -9,6 +9,7 @@ use holdfast::model::Lsn;
 use holdfast::step::Step;
 use rustix::process::Signal;
 
+use crate::scale::scale;
 use crate::site::{Load, PATIENCE, Site};
 
 /// The steps of capture, and the pass at which to die: late enough that a session is well under way.
@@ -28,7 +29,7 @@ async fn l1_killed_at_each_step_nothing_is_lost_or_repeated() {
     // Small and young segments: a checkpoint comes within seconds.
     let site = Site::new("", "segment_age = \"10ms\"\nsegment_bytes = \"64KiB\"");
     let (next, mut recorded) = (Arc::new(AtomicU64::new(1)), Vec::new());
-    for (step, pass) in deaths() {
+    for (step, pass) in deaths().repeat(usize::try_from(scale()).unwrap()) {
         let load = Load::start(&site, &next, 3, 8);
         let mut daemon = site.daemon(&["--die-at", &format!("{step}:{pass}")]);
         let status = daemon.ended(PATIENCE);
@@ -50,7 +51,7 @@ fn confirmed(site: &Site) -> Lsn {
 async fn l1_sigterm_under_load_flushes_and_acknowledges_and_leaves_with_zero() {
     let site = Site::new("", "segment_age = \"200ms\"");
     let (next, mut recorded) = (Arc::new(AtomicU64::new(1)), Vec::new());
-    for round in 0..3 {
+    for round in 0..3 * scale() {
         let load = Load::start(&site, &next, 3, 8);
         let mut daemon = site.capturing();
         std::thread::sleep(Duration::from_millis(700));

@@ -11,6 +11,7 @@
 mod apply;
 mod auth;
 mod base;
+mod catalog;
 mod check;
 mod copy;
 mod daemons;
@@ -19,7 +20,11 @@ mod identity;
 mod histories;
 mod init;
 mod jobs;
+mod keys;
 mod kill;
+#[expect(dead_code, reason = "the tests of keys alone use all of it")]
+#[path = "../kms/double.rs"]
+mod kms_double;
 mod mistakes;
 mod physical;
 mod pipeline;
@@ -27,6 +32,7 @@ mod points;
 mod program;
 mod replication;
 mod restore;
+mod scale;
 mod secrets;
 mod servers;
 mod session;

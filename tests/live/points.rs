@@ -6,15 +6,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use holdfast::entropy::{OsEntropy, SeededEntropy, draw};
+use holdfast::entropy::SeededEntropy;
 use holdfast::model::Lsn;
 use serde_json::Value;
 use tokio_postgres::NoTls;
 
 use crate::physical::Archive;
+use crate::scale::{scale, seed};
 use crate::servers::Postgres;
 use crate::shop::{Shop, exit};
-use crate::workload::{CLIENTS, Client, Committed, POT, State, rows, schema};
+use crate::workload::{Client, Committed, POT, State, clients, rows, schema};
 
 /// Everything that the clients recorded, in the order in which they asked for their commits.
 struct Record {
@@ -45,7 +46,7 @@ struct Point {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn l2_a_restored_point_is_what_the_clients_recorded_and_what_postgresql_itself_recovers() {
-    let seed = u64::from_le_bytes(draw(&OsEntropy));
+    let seed = seed();
     let archive = Archive::new();
     let command = archive.command();
     let mut shop = Shop::ready(
@@ -57,7 +58,8 @@ async fn l2_a_restored_point_is_what_the_clients_recorded_and_what_postgresql_it
     archive.complete(&shop.server);
     assert!(record.committed.len() > 200, "only {} transactions", record.committed.len());
     let points = points(&record, &SeededEntropy::new(seed));
-    assert_eq!((points.len(), points.iter().filter(|point| point.recovery.is_some()).count()), (20, 5));
+    let judged = points.iter().filter(|point| point.recovery.is_some()).count();
+    assert_eq!((points.len(), judged), (20 * usize::try_from(scale()).unwrap(), 5));
     let scratch = Postgres::start();
     let (shop, record, archive, scratch) = (&shop, &record, &archive, &scratch);
     let numbered: Vec<_> = points.iter().enumerate().collect();
@@ -77,10 +79,10 @@ async fn l2_a_restored_point_is_what_the_clients_recorded_and_what_postgresql_it
 /// Clients work while the daemon is killed, the server restarts in order and not, and a base is taken.
 async fn work(shop: &mut Shop, seed: u64) -> Record {
     let over = Arc::new(AtomicBool::new(false));
-    let clients: Vec<_> = (0..CLIENTS)
+    let clients: Vec<_> = (0..clients())
         .map(|id| tokio::spawn(Client::new(id, shop.server.url("shop"), seed).live(Arc::clone(&over))))
         .collect();
-    let pause = |millis| tokio::time::sleep(Duration::from_millis(millis));
+    let pause = |millis| tokio::time::sleep(Duration::from_millis(millis) * scale());
     let mut marks = Vec::new();
     let daemon = shop.capturing();
     pause(800).await;
@@ -132,14 +134,15 @@ fn times(shop: &Shop) -> BTreeMap<(i32, usize), i64> {
     rows.collect()
 }
 
-/// Twenty points, four or five of each kind, spread over the whole record.
+/// Twenty points, four or five of each kind, spread over the whole record; or so many times that, as the scale says.
 fn points(record: &Record, random: &SeededEntropy) -> Vec<Point> {
     let any = || {
         let at = random.below(u64::try_from(record.committed.len()).unwrap());
         &record.committed[usize::try_from(at).unwrap()]
     };
     let mut points = Vec::new();
-    for round in 0..5 {
+    let rounds = 5 * scale();
+    for round in 0..rounds {
         let recovered = |settings: &[(&'static str, String)]| (round == 0).then(|| settings.to_vec());
         let text = |yes: &str| yes.to_owned();
         let of = any();
@@ -156,14 +159,14 @@ fn points(record: &Record, random: &SeededEntropy) -> Vec<Point> {
         let zoned = ("recovery_target_time", to.replace('Z', "+00"));
         let recovery = recovered(&[zoned, ("recovery_target_inclusive", text("on"))]);
         points.push(Point { to, rule: Rule::Time(time), recovery });
-        if round < 4 {
+        if round < rounds - 1 {
             let of = any();
             let lsn = if random.below(2) == 0 { of.before } else { of.after };
             let recovery = recovered(&[("recovery_target_inclusive", text("off"))]);
             points.push(Point { to: format!("lsn:{}", Lsn::new(lsn)), rule: Rule::UpTo(lsn), recovery });
         }
     }
-    points.pop(); // one of the twenty is the end
+    points.pop(); // one of them is the end
     points.push(Point { to: "latest".to_owned(), rule: Rule::Everything, recovery: None });
     let (name, before, after) = record.marks[usize::from(random.below(2) == 1)].clone();
     let recovery = Some(vec![("recovery_target_inclusive", "off".to_owned())]);
@@ -184,7 +187,7 @@ async fn prove(shop: &Shop, record: &Record, archive: &Archive, scratch: &Postgr
         assert!(markers.iter().copied().eq(1..=markers.len()), "{context}: client {client} has {markers:?}");
     }
     let mut pot = BTreeMap::new();
-    for client in 0..CLIENTS {
+    for client in 0..clients() {
         let last = included.get(&client).copied().unwrap_or(0);
         let recorded = record.committed.iter().find(|one| (one.client, one.n) == (client, last));
         let recorded = recorded.map(|one| one.state.clone()).unwrap_or_default();
@@ -260,7 +263,7 @@ pub(crate) async fn seen(url: &str) -> Seen {
     let (session, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
     let connection = tokio::spawn(connection);
     let small: Vec<_> =
-        (0..CLIENTS).map(|client| format!("select {client} as client, v from small_{client}")).collect();
+        (0..clients()).map(|client| format!("select {client} as client, v from small_{client}")).collect();
     let sql = [
         "select client, id, balance from accounts",
         "select client, v from plain order by v",

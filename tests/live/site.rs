@@ -19,13 +19,14 @@ use holdfast::connect::{Mode, Session};
 use holdfast::crypto::Keyring;
 use holdfast::crypto::file::FileKey;
 use holdfast::entropy::OsEntropy;
-use holdfast::log::{Assembler, History, Item, LogEnv, Reader};
+use holdfast::log::{History, Item, Items, LogEnv};
 use holdfast::model::{Lsn, Position, SourceName};
 use holdfast::store::FolderStore;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::init::LOGICAL;
 use crate::program::{Holdfast, Output};
+use crate::scale::scale;
 use crate::servers::Postgres;
 
 /// How long anything may take.
@@ -145,19 +146,11 @@ impl Site {
         let history = History::load(&env, &source).await.unwrap();
         assert!(history.missing.is_empty(), "missing: {:?}", history.missing);
         let mut captured = Captured { end: Lsn::from(history.last().unwrap().to), ..Captured::default() };
-        let mut reader = Reader::new(&env, &source, history.log.unwrap(), history.live().cloned().collect());
-        let mut assembler = Assembler::new(Position::ZERO);
+        let live = history.live().cloned().collect();
+        let mut log = Items::new(&env, &source, history.log.unwrap(), live, Position::ZERO);
         let (mut items, mut open) = (Vec::new(), Vec::new());
-        while let Some(mut segment) = reader.next().await.unwrap() {
-            if segment.entry.kind == holdfast::codec::segment::ObjectKind::Fence {
-                items.extend(assembler.fence());
-            }
-            while let Some(records) = segment.next_frame().unwrap() {
-                for record in records {
-                    assembler.push(record, &mut items).unwrap();
-                    items.drain(..).for_each(|item| captured.take(item, &mut open));
-                }
-            }
+        while log.next(&mut items).await.unwrap() {
+            items.drain(..).for_each(|item| captured.take(item, &mut open));
         }
         captured
     }
@@ -275,7 +268,7 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    /// Starts clients; `next` gives every row its own id.
+    /// Starts clients, as many as the scale makes of them; `next` gives every row its own id.
     pub(crate) fn start(site: &Site, next: &Arc<AtomicU64>, clients: usize, pad: usize) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let client = |_| {
@@ -302,7 +295,7 @@ impl Load {
                 recorded
             })
         };
-        let clients = (0..clients).map(client).collect();
+        let clients = (0..clients * usize::try_from(scale()).unwrap()).map(client).collect();
         Self { stop, clients }
     }
 

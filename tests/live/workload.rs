@@ -11,8 +11,13 @@ use std::time::Duration;
 use holdfast::entropy::SeededEntropy;
 use tokio_postgres::{Error, NoTls, SimpleQueryMessage};
 
-/// How many clients there are.
-pub(crate) const CLIENTS: i32 = 5;
+use crate::scale::scale;
+
+/// How many clients there are: five, and one more each time that the scale grows.
+pub(crate) fn clients() -> i32 {
+    4 + i32::try_from(scale()).unwrap()
+}
+
 /// Accounts of each client, and what each holds at first.
 const ACCOUNTS: i32 = 4;
 const BALANCE: i64 = 1000;
@@ -21,7 +26,7 @@ pub(crate) const POT: i64 = 10_000;
 
 /// The tables: with keys and without, partitioned, with a generated column, an identity, and values that are toasted.
 pub(crate) fn schema() -> String {
-    let small: Vec<_> = (0..CLIENTS).map(|client| format!("create table small_{client} (v int)")).collect();
+    let small: Vec<_> = (0..clients()).map(|client| format!("create table small_{client} (v int)")).collect();
     let small = small.join(";");
     format!(
         "create table markers (client int, n int, primary key (client, n));

@@ -1,5 +1,6 @@
 //! A key file is written once, for its owner alone, and a wrong digit of it opens nothing.
 
+use futures::FutureExt;
 use tempfile::TempDir;
 
 use super::*;
@@ -13,6 +14,11 @@ fn folder_with_key() -> (TempDir, PathBuf, FileKey) {
     let key = FileKey::fresh(&SeededEntropy::new(1));
     key.write_new(&path).unwrap();
     (folder, path, key)
+}
+
+/// Another key's line.
+fn line_of(seed: u64) -> String {
+    FileKey::fresh(&SeededEntropy::new(seed)).text().lines().last().unwrap().to_owned()
 }
 
 fn rewrite(path: &Path, text: &str) {
@@ -74,7 +80,7 @@ fn a_copy_on_paper_comes_back_however_a_person_types_it() {
         (line.to_owned(),                                   true,   "the line alone, without its end"),
         (format!("# mine\n\n  {line}  \r\n\n# end\n"),      true,   "comments, blanks, another system's line ends"),
         (capitals,                                          true,   "capitals"),
-        (format!("{line}\n{line}\n"),                       false,  "two keys: which one?"),
+        (format!("{line}\n{}\n", line_of(9)),               true,   "an old key behind it: the first wraps"),
         (line[..line.len() - 1].to_owned(),                 false,  "a digit is missing"),
         (line.replace(PREFIX, "holdfast-key-v2:"),          false,  "another version's"),
         (digits.to_owned(),                                 false,  "the digits alone cannot be checked"),
@@ -108,16 +114,50 @@ fn l4_a_wrap_opens_for_its_own_stream_and_epoch_alone() {
     let entropy = SeededEntropy::new(3);
     let ring = Keyring::of_file(FileKey::fresh(&entropy));
     let context = KeyContext { stream: [1; 16], epoch: Epoch::new(2) };
-    let (data, wraps) = ring.fresh(&context, &entropy);
-    assert_eq!(ring.open(&wraps, &context).unwrap().as_bytes(), data.as_bytes());
+    let (data, wraps) = ring.make_here(&context, &entropy).unwrap();
+    let open = |wraps: &[Wrap], context| ring.open(wraps, context).now_or_never().expect("nobody is asked");
+    assert_eq!(open(&wraps, &context).unwrap().as_bytes(), data.as_bytes());
     let other_stream = KeyContext { stream: [2; 16], ..context };
     let other_epoch = KeyContext { epoch: Epoch::new(3), ..context };
-    assert_eq!(ring.open(&wraps, &other_stream).unwrap_err(), KeyError::Broken);
-    assert_eq!(ring.open(&wraps, &other_epoch).unwrap_err(), KeyError::Broken);
+    assert_eq!(open(&wraps, &other_stream).unwrap_err(), KeyError::Broken);
+    assert_eq!(open(&wraps, &other_epoch).unwrap_err(), KeyError::Broken);
     for bit in 0..wraps[0].bytes.len() * 8 {
         let mut flipped = wraps.clone();
         flipped[0].bytes[bit / 8] ^= 1 << (bit % 8);
-        assert_eq!(ring.open(&flipped, &context).unwrap_err(), KeyError::Broken, "bit {bit}");
+        assert_eq!(open(&flipped, &context).unwrap_err(), KeyError::Broken, "bit {bit}");
     }
-    assert_ne!(ring.fresh(&context, &entropy).1, wraps, "every data key is drawn anew");
+    assert_ne!(ring.make_here(&context, &entropy).unwrap().1, wraps, "every data key is drawn anew");
+}
+
+#[test]
+fn a_new_key_in_front_wraps_and_what_stood_there_still_opens() {
+    let (_folder, path, old) = folder_with_key();
+    let new = FileKey::fresh(&SeededEntropy::new(8));
+    KeyFile::put_in_front(&path, &new).unwrap();
+    let file = KeyFile::read(&path).unwrap();
+    assert_eq!(file.keys.iter().map(FileKey::id).collect::<Vec<_>>(), [new.id(), old.id()]);
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    let (entropy, context) = (SeededEntropy::new(3), KeyContext { stream: [1; 16], epoch: Epoch::new(2) });
+    let (_, before) = Keyring::of_file(old).make_here(&context, &entropy).unwrap();
+    let ring = Keyring::of_key_file(file);
+    ring.open(&before, &context).now_or_never().unwrap().unwrap();
+    assert_eq!(ring.make_here(&context, &entropy).unwrap().1[0].key, new.id());
+}
+
+#[test]
+fn the_private_half_of_a_recovery_key_is_a_key_file_that_only_opens() {
+    let (folder, _, _) = folder_with_key();
+    let path = folder.path().join("recovery");
+    let identity = RecoveryIdentity::fresh(&SeededEntropy::new(4));
+    write_identity(&path, &identity).unwrap();
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(write_identity(&path, &identity).unwrap_err().kind, KeyFileErrorKind::Exists, "never overwritten");
+    let (entropy, context) = (SeededEntropy::new(3), KeyContext { stream: [1; 16], epoch: Epoch::new(2) });
+    let sealing = Keyring::of_file(FileKey::fresh(&entropy)).with_recovery(Some(identity.public()));
+    let (data, wraps) = sealing.make_here(&context, &entropy).unwrap();
+    let ring = Keyring::of_key_file(KeyFile::read(&path).unwrap());
+    let opened = ring.open(&wraps, &context).now_or_never().unwrap().unwrap();
+    assert_eq!(opened.as_bytes(), data.as_bytes());
+    assert_eq!(ring.make(&context, &entropy).now_or_never().unwrap().unwrap_err(), KeyError::SealsNothing);
+    assert_eq!(FileKey::read(&path).unwrap_err().kind, KeyFileErrorKind::Foreign, "it cannot wrap");
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::catalog::opening::Why;
-use crate::clock::SystemClock;
+use crate::clock::{ManualClock, SystemClock};
 use crate::codec::segment::Suite;
 use crate::crypto::Keyring;
 use crate::crypto::file::FileKey;
@@ -62,9 +62,7 @@ impl World {
     /// What the keeper knows by itself, once it is in no doubt any more.
     async fn known(&self, keeper: &Keeper) -> Vec<Slot> {
         loop {
-            let (answer, answered) = oneshot::channel();
-            keeper.requests.send(Request::Known(self.source.clone(), answer)).await.ok().unwrap();
-            let known = answered.await.unwrap();
+            let known = keeper.page(&self.source, Slot::NONE).await;
             if !keeper.is_stale() {
                 return known.iter().map(|entry| entry.slot).collect();
             }
@@ -230,8 +228,41 @@ async fn l7_what_the_catalog_says_is_believed_only_where_the_store_confirms_it()
     }
     assert_eq!(world.known(&keeper).await.len(), 6);
     world.store.tamper(&layout::segment(&world.source, Slot::new(6)), None);
-    let history = keeper.history(&world.source).await.unwrap();
+    let known = keeper.page(&world.source, Slot::NONE).await;
+    let history = History::load_from(&world.env, &world.source, known).await.unwrap();
     assert_eq!(history.entries.len(), 5, "the newest object is lost, whatever the catalog says");
+    drop(keeper);
+    task.await.unwrap();
+}
+
+/// A verb that finds no daemon opens the catalog for a moment; a daemon that starts just then must not do without for long.
+#[tokio::test]
+async fn a_catalog_that_a_verb_has_open_is_opened_soon_after() {
+    struct Held(AtomicU32);
+    impl Place for Held {
+        fn open(&self) -> Result<(Box<dyn Index>, Opened), IndexError> {
+            match self.0.fetch_add(1, Ordering::Relaxed) {
+                0 => Err(IndexError::Locked { path: PathBuf::from("here") }),
+                _ => Ok((Box::<MemoryIndex>::default(), Opened::Kept)),
+            }
+        }
+
+        fn is_there(&self) -> bool {
+            true
+        }
+    }
+    let clock = Arc::new(ManualClock::new(Timestamp::default()));
+    let mut world = World::new();
+    world.env.clock = Arc::<ManualClock>::clone(&clock);
+    let place = Arc::new(Held(AtomicU32::new(0)));
+    let (keeper, task) = world.keeper(Arc::<Held>::clone(&place) as Arc<dyn Place>);
+    let begun = clock.tick();
+    while place.0.load(Ordering::Relaxed) < 2 {
+        clock.advance(Duration::from_millis(10));
+        tokio::task::yield_now().await;
+        assert!(!task.is_finished());
+        assert!(clock.tick() < begun.after(DISK_EVERY), "another place on disk is looked for as seldom");
+    }
     drop(keeper);
     task.await.unwrap();
 }

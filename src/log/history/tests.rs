@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::codec::segment::Header;
+use crate::crypto::Keyring;
+use crate::crypto::fixture::FakeService;
 use crate::log::fixture::{Fixture, main_source, transaction, write_segment};
 use crate::log::object::Seal;
 use crate::model::limits::CHECKPOINT_EVERY_SLOTS;
@@ -66,7 +68,8 @@ async fn l4_an_object_lost_in_front_of_a_fence_is_missing_however_near_the_end()
 async fn l4_what_a_boundary_names_is_missing_if_it_is_not_there() {
     let fixture = Fixture::with_a_log(35).await;
     let (log, first) = (fixture.log().await, fixture.entry(4).await);
-    let sealed = boundary::seal(&first, [0; 32], &mut Seal::new(&fixture.env, *log.as_bytes(), Epoch::new(1)));
+    let mut seal = Seal::begin(&fixture.env, *log.as_bytes(), Epoch::new(1)).await.unwrap();
+    let sealed = boundary::seal(&first, [0; 32], &mut seal);
     fixture.store.tamper(&layout::boundary(&main_source(), Slot::new(4)), Some(sealed.unwrap().bytes()));
     remove(&fixture, 4);
     let history = load(&fixture).await;
@@ -136,6 +139,8 @@ async fn l7_a_history_found_from_known_entries_is_the_one_found_by_listing() {
     };
     let whole = load(&fixture).await;
     let stranger = load(&Fixture::with_a_log(36).await).await;
+    let mut noted = whole.entries.clone();
+    noted.last_mut().unwrap().hash = Some(crate::crypto::stream::sha256(&fixture.object(21).await));
     let holed: Vec<_> = whole.entries.iter().filter(|entry| entry.slot != Slot::new(4)).cloned().collect();
     let forged: Vec<_> = whole.entries.iter().map(|entry| Entry { hash: Some([7; 32]), ..entry.clone() }).collect();
     #[rustfmt::skip]
@@ -143,6 +148,7 @@ async fn l7_a_history_found_from_known_entries_is_the_one_found_by_listing() {
         // known                           why
         (vec![],                           "nothing known"),
         (whole.entries.clone(),            "everything, the last one without its hash"),
+        (noted,                            "everything, as its writer knew it"),
         (whole.entries[..9].to_vec(),      "some of it"),
         (whole.entries[5..9].to_vec(),     "without its beginning"),
         (holed,                            "with a hole"),
@@ -153,9 +159,95 @@ async fn l7_a_history_found_from_known_entries_is_the_one_found_by_listing() {
         let found = History::load_from(&fixture.env, &main_source(), known).await.unwrap();
         assert_eq!((plain(&found), found.log), (plain(&whole), whole.log), "{why}");
     }
+    // Known entries must not hide a loss that a listing shows.
+    let lost = layout::segment(&main_source(), Slot::new(7));
+    let body = fixture.object(7).await;
+    remove(&fixture, 7);
+    let found = History::load_from(&fixture.env, &main_source(), whole.entries.clone()).await.unwrap();
+    assert_eq!((found.missing.clone(), plain(&found)), (vec![Slot::new(7)], plain(&load(&fixture).await)));
+    fixture.store.tamper(&lost, Some(body));
     // The newest objects are lost: what was known of them is not believed.
     (18..=21).for_each(|slot| remove(&fixture, slot));
     let cut = load(&fixture).await;
     let found = History::load_from(&fixture.env, &main_source(), whole.entries).await.unwrap();
     assert_eq!(slots(&found.entries), slots(&cut.entries), "ahead of the store");
+}
+
+/// A log of more slots than a checkpoint lists, sealed by a key service; and the surroundings of a writer that may ask for
+/// data keys and open none.
+async fn a_log_that_its_writer_may_not_open() -> (Fixture, LogEnv, std::sync::Arc<FakeService>) {
+    let mut fixture = Fixture::new(40);
+    let service = FakeService::new(41);
+    let ring = || std::sync::Arc::new(Keyring::default().with_service(std::sync::Arc::<FakeService>::clone(&service)));
+    fixture.env.keys = ring();
+    let mut writer = fixture.writer().await;
+    for number in 1..CHECKPOINT_EVERY_SLOTS + 5 {
+        write_segment(&mut writer, &transaction(number)).await;
+    }
+    let blind = LogEnv { keys: ring(), ..fixture.env.clone() };
+    (fixture, blind, service)
+}
+
+#[tokio::test]
+async fn l5_a_writer_that_may_open_nothing_takes_its_log_by_clear_headers_and_goes_on_where_it_ends() {
+    let (fixture, blind, service) = a_log_that_its_writer_may_not_open().await;
+    let seeing = History::load(&fixture.env, &main_source()).await.unwrap();
+    let checkpoint = seeing.checkpoint.expect("the log is long enough for one");
+    service.deny("Decrypt");
+    let found = History::load(&blind, &main_source()).await.unwrap();
+    assert!(found.blind && found.checkpoint == Some(checkpoint));
+    assert!(found.entries.len() < 16, "only the end was read: {}", found.entries.len());
+    assert_eq!((found.last(), found.hole(), found.log), (seeing.last(), seeing.hole(), seeing.log));
+    let reign = crate::log::fence::take(&blind, &main_source(), None).await.unwrap();
+    assert_eq!((reign.epoch, reign.cursor.to), (seeing.epoch().next(), seeing.last().unwrap().to));
+    let rule = crate::log::fixture::RULE;
+    let mut writer =
+        crate::log::Writer::new(&blind, &main_source(), reign, rule, Box::new(crate::log::context::NoContext));
+    for number in 1000..1000 + CHECKPOINT_EVERY_SLOTS {
+        write_segment(&mut writer, &transaction(number)).await;
+    }
+    assert_eq!(service.counts().1, 0, "nothing was opened");
+    // Whoever may open finds one unbroken chain, the blind writer's checkpoint in it.
+    let whole = History::load(&fixture.env, &main_source()).await.unwrap();
+    assert!(whole.checkpoint > Some(checkpoint) && whole.missing.is_empty());
+}
+
+#[tokio::test]
+async fn l4_a_blind_writer_believes_no_checkpoint_that_the_log_does_not_confirm() {
+    let (fixture, blind, service) = a_log_that_its_writer_may_not_open().await;
+    let last = History::load(&fixture.env, &main_source()).await.unwrap().last().unwrap().clone();
+    let mut seal = Seal::begin(&fixture.env, *fixture.log().await.as_bytes(), Epoch::new(1)).await.unwrap();
+    let lie = Entry { hash: Some([9; 32]), ..last.clone() };
+    let forged = crate::log::checkpoint::Checkpoint { previous: Slot::NONE, entries: vec![lie] };
+    let name = layout::checkpoint(&main_source(), last.slot);
+    fixture.env.store.put_new(&name, forged.seal(&mut seal).unwrap()).await.unwrap();
+    service.deny("Decrypt");
+    let found = History::load(&blind, &main_source()).await.unwrap();
+    assert!(found.checkpoint.is_some_and(|slot| slot < last.slot), "the older one served");
+    assert_eq!(found.last(), Some(&last));
+}
+
+/// A list from before the newest checkpoint says less than the checkpoint does, and what is missing in between is as
+/// unseen as it is without a list.
+#[tokio::test]
+async fn l7_entries_that_end_before_the_newest_checkpoint_give_way_to_it() {
+    let fixture = Fixture::new(37);
+    let mut writer = fixture.writer().await;
+    for number in 1..=CHECKPOINT_EVERY_SLOTS + 20 {
+        write_segment(&mut writer, &transaction(number)).await;
+    }
+    let known = load(&fixture).await.entries;
+    let newest = usize::try_from(CHECKPOINT_EVERY_SLOTS).unwrap();
+    remove(&fixture, 100);
+    remove(&fixture, CHECKPOINT_EVERY_SLOTS + 9);
+    let listed = load(&fixture).await;
+    assert_eq!(listed.missing, [Slot::new(CHECKPOINT_EVERY_SLOTS + 9)]);
+    for length in [newest - 30, newest, newest + 5, newest + 15] {
+        let found = History::load_from(&fixture.env, &main_source(), known[..length].to_vec()).await.unwrap();
+        assert_eq!(
+            (slots(&found.entries), found.missing),
+            (slots(&listed.entries), listed.missing.clone()),
+            "{length}"
+        );
+    }
 }

@@ -23,7 +23,7 @@ async fn two_frames() -> (Fixture, LogId, crate::log::Entry, Bytes) {
     let mut writer = fixture.writer().await;
     write_segment(&mut writer, &[transaction(1), spanning(2), transaction(3)].concat()).await;
     let (log, entry, bytes) = (fixture.log().await, fixture.entry(2).await, fixture.object(2).await);
-    let opened = Object::open(&layout::segment(&main_source(), Slot::new(2)), bytes.clone(), &fixture.env.keys);
+    let opened = Object::open(&fixture.env, &layout::segment(&main_source(), Slot::new(2)), bytes.clone()).await;
     assert_eq!(opened.unwrap().frames(), 2);
     (fixture, log, entry, bytes)
 }
@@ -51,7 +51,7 @@ async fn l4_no_flipped_bit_of_a_segment_goes_unseen() {
 #[tokio::test]
 async fn l4_no_flipped_bit_of_any_other_object_goes_unseen() {
     let fixture = Fixture::with_a_log(12).await;
-    let mut seal = Seal::new(&fixture.env, *fixture.log().await.as_bytes(), Epoch::new(1));
+    let mut seal = Seal::begin(&fixture.env, *fixture.log().await.as_bytes(), Epoch::new(1)).await.unwrap();
     let (first, second) = (fixture.entry(1).await, fixture.entry(2).await);
     let listed = Checkpoint { previous: Slot::NONE, entries: vec![first, second.clone()] };
     let source = main_source();
@@ -61,7 +61,7 @@ async fn l4_no_flipped_bit_of_any_other_object_goes_unseen() {
     ];
     for (key, sealed) in objects {
         let read = |bytes: Bytes| {
-            let object = Object::open(&key, bytes, &fixture.env.keys)?;
+            let object = Object::open(&fixture.env, &key, bytes).now_or_never().expect("a key file opens at once")?;
             if object.header.kind == ObjectKind::Boundary {
                 boundary::read(object).map(drop)
             } else {
@@ -188,7 +188,7 @@ async fn l4_an_object_in_anothers_place_is_misplaced() {
     elsewhere.env.keys = Arc::clone(&fixture.env.keys);
     let mut writer = elsewhere.writer().await;
     write_segment(&mut writer, &[transaction(1), transaction(2)].concat()).await;
-    let mut seal = Seal::new(&fixture.env, *fixture.log().await.as_bytes(), Epoch::new(1));
+    let mut seal = Seal::begin(&fixture.env, *fixture.log().await.as_bytes(), Epoch::new(1)).await.unwrap();
     let listed = Checkpoint { previous: Slot::new(1), entries: vec![fixture.entry(2).await] };
     let (log, entry) = (fixture.log().await, fixture.entry(2).await);
     #[rustfmt::skip]
@@ -229,9 +229,9 @@ async fn another_key_opens_nothing_and_the_error_names_both_keys() {
     let fixture = Fixture::with_a_log(16).await;
     let stranger = Fixture::new(17);
     let key = layout::segment(&main_source(), Slot::new(2));
-    let error = Object::open(&key, fixture.object(2).await, &stranger.env.keys).unwrap_err();
+    let error = Object::open(&stranger.env, &key, fixture.object(2).await).await.unwrap_err();
     let ObjectErrorKind::Key(error) = error.kind else { panic!("{error:?}") };
-    let (sealed_for, at_hand) = (fixture.env.keys.ids(), stranger.env.keys.ids());
+    let (sealed_for, at_hand) = (fixture.env.keys.at_hand(), stranger.env.keys.at_hand());
     assert_eq!(error, crate::crypto::KeyError::OtherKey { sealed_for, at_hand });
 }
 
@@ -251,7 +251,7 @@ async fn l4_a_reader_notices_a_segment_that_does_not_continue_the_one_before() {
 #[tokio::test]
 async fn no_key_and_nonce_meet_twice_because_every_attempt_draws_its_salt() {
     let fixture = Fixture::new(19);
-    let mut seal = Seal::new(&fixture.env, [1; 16], Epoch::new(1));
+    let mut seal = Seal::begin(&fixture.env, [1; 16], Epoch::new(1)).await.unwrap();
     let frame = pack(b"the same plain bytes");
     let header = Header { slot: Slot::new(5), ..draft(ObjectKind::Data) };
     let mut commitments = BTreeSet::new();

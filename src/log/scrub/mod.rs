@@ -102,6 +102,7 @@ fn broken(error: &ObjectError) -> Finding {
         ObjectErrorKind::Misplaced { what: "log" } => (Verdict::Foreign, "it belongs to another log".to_owned()),
         ObjectErrorKind::Format(cause) => (Verdict::Damaged, cause.to_string()),
         ObjectErrorKind::Seal(cause) => (Verdict::Damaged, cause.to_string()),
+        ObjectErrorKind::Key(cause) if !cause.is_damage() => (Verdict::Unreadable, cause.to_string()),
         ObjectErrorKind::Key(cause) => (Verdict::Damaged, cause.to_string()),
         kind @ (ObjectErrorKind::Misplaced { .. } | ObjectErrorKind::Unchained) => (Verdict::Damaged, kind.to_string()),
     };
@@ -193,7 +194,7 @@ impl Scrub<'_> {
             }
         };
         self.checked(size(bytes.len()));
-        match self.begin(key, bytes) {
+        match self.begin(key, bytes).await {
             Ok(object) => Some(object),
             Err(error) => {
                 self.broken(&error);
@@ -202,8 +203,8 @@ impl Scrub<'_> {
         }
     }
 
-    fn begin(&mut self, key: &ObjectKey, bytes: Bytes) -> Result<Object, ObjectError> {
-        let object = Object::open(key, bytes, &self.env.keys)?;
+    async fn begin(&mut self, key: &ObjectKey, bytes: Bytes) -> Result<Object, ObjectError> {
+        let object = Object::open(self.env, key, bytes).await?;
         object.footer()?;
         self.opened += 1;
         self.own(key, &object.header)?;

@@ -113,7 +113,7 @@ impl Looker {
 
     async fn open(&self, key: &ObjectKey) -> Result<(Object, Bytes), Blind> {
         let bytes = self.env.store.get(key, Part::Whole).await.map_err(Blind::Store)?.bytes();
-        let opened = Object::open(key, bytes.clone(), &self.env.keys);
+        let opened = Object::open(&self.env, key, bytes.clone()).await;
         opened.map(|object| (object, bytes.clone())).map_err(|error| Blind::Object(size(bytes.len()), error))
     }
 

@@ -148,7 +148,7 @@ type LieOfACheckpoint = (&'static str, fn(&mut Vec<Entry>));
 async fn a_segment_that_lies_about_its_records_is_found() {
     let fixture = Fixture::with_a_log(47).await;
     let key = segment(2);
-    let honest = Object::open(&key, fixture.object(2).await, &fixture.env.keys).unwrap();
+    let honest = Object::open(&fixture.env, &key, fixture.object(2).await).await.unwrap();
     let (header, footer) = (honest.header.clone(), Footer::decode(&honest.footer().unwrap()).unwrap());
     let frame = { honest }.next_frame().unwrap().unwrap();
     #[rustfmt::skip]
@@ -170,7 +170,7 @@ async fn a_segment_that_lies_about_its_records_is_found() {
     for (what, lie) in lies {
         let (mut header, mut footer) = (header.clone(), footer.clone());
         lie(&mut header, &mut footer);
-        let mut seal = Seal::new(&fixture.env, header.stream, header.epoch);
+        let mut seal = Seal::begin(&fixture.env, header.stream, header.epoch).await.unwrap();
         let sealed = seal.seal(&header, &[pack(&frame)], |_| footer.encode()).unwrap();
         fixture.store.tamper(&key, Some(sealed.bytes()));
         let report = scrub(&fixture.env, &main_source(), Order::all(Depth::Full), &mut ()).await;
@@ -206,7 +206,7 @@ async fn a_checkpoint_that_lists_something_else_is_found_by_deriving_it_anew() {
         (history.log.unwrap(), history.entries)
     };
     let key = layout::checkpoint(&main_source(), Slot::new(7));
-    let mut seal = Seal::new(&fixture.env, *log.as_bytes(), Epoch::new(1));
+    let mut seal = Seal::begin(&fixture.env, *log.as_bytes(), Epoch::new(1)).await.unwrap();
     #[rustfmt::skip]
     let lies: [LieOfACheckpoint; 6] = [
         ("nothing",             |_| {}),
@@ -234,7 +234,7 @@ async fn from_a_boundary_on_everything_must_be_there_and_before_it_nothing_need_
     let fixture = Fixture::with_a_log(50).await;
     let log = fixture.log().await;
     let (first, previous) = (fixture.entry(4).await, sha256(&fixture.object(3).await));
-    let mut seal = Seal::new(&fixture.env, *log.as_bytes(), Epoch::new(1));
+    let mut seal = Seal::begin(&fixture.env, *log.as_bytes(), Epoch::new(1)).await.unwrap();
     let key = layout::boundary(&main_source(), Slot::new(4));
     let right = boundary::seal(&first, previous, &mut seal).unwrap().bytes();
     fixture.store.tamper(&key, Some(right.clone()));

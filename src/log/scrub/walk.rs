@@ -311,7 +311,11 @@ type Proved = (Header, u64, Option<[u8; 32]>, Option<Carry>);
 fn in_place(header: &Header, slot: Slot) -> Result<(), ObjectErrorKind> {
     let segment = match header.kind {
         ObjectKind::Data | ObjectKind::Heartbeat | ObjectKind::Fence => true,
-        ObjectKind::Checkpoint | ObjectKind::Boundary | ObjectKind::BasePart | ObjectKind::Manifest => false,
+        ObjectKind::Checkpoint
+        | ObjectKind::Boundary
+        | ObjectKind::BasePart
+        | ObjectKind::Manifest
+        | ObjectKind::Rewrap => false,
     };
     if header.slot != slot {
         return Err(ObjectErrorKind::Misplaced { what: "slot" });

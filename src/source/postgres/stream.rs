@@ -150,6 +150,12 @@ impl Opened {
         Ok(Some(format!("timeline {theirs} left timeline {ours} {at}, the log goes on to {durable}")))
     }
 
+    /// Which server this is, in the words of a session's record.
+    pub fn server(&self) -> String {
+        let system_id = self.identity.system_id.to_string();
+        serde_json::json!({ "system_id": system_id, "timeline": self.identity.timeline }).to_string()
+    }
+
     /// Who reads from our slot now, if anybody.
     pub async fn holder(&mut self) -> Result<Option<i32>, SourceError> {
         let slot = names::slot(&self.settings.name);

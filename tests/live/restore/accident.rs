@@ -1,6 +1,7 @@
 //! The accident, found and undone; and what damages a restore, named.
 
 use holdfast::codec::base::Content;
+use holdfast::log::History;
 use holdfast::restore::Verdict;
 use holdfast::restore::find::{FindOrder, Op, Values, find};
 use holdfast::store::layout;
@@ -36,7 +37,8 @@ async fn the_accident_is_found_by_table_operation_and_key() {
         values: Values::Hidden,
         limit: 10,
     };
-    let search = async |order: FindOrder| find(&site.env, &order).await.unwrap();
+    let history = History::load(&site.env, &site.source).await.unwrap();
+    let search = async |order: FindOrder| find(&site.env, &order, &history).await.unwrap();
     let counts = |found: &holdfast::restore::find::Found, table: &str| {
         found.tables.iter().find(|touched| touched.table == table).unwrap().counts
     };

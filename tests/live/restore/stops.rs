@@ -4,6 +4,7 @@ use holdfast::apply::postgres::WindowRule;
 use holdfast::restore::{GapRule, RestoreError, Verdict};
 
 use crate::restore::site::Site;
+use crate::scale::scale;
 
 const COUNT: &str = "select coalesce(string_agg(id::text, ' ' order by id), '') from t";
 
@@ -128,12 +129,13 @@ async fn l8_a_transaction_larger_than_a_window_streams_through() {
     site.capture().await;
     site.base().await;
     site.sql("insert into t select i, repeat('y', 100) from generate_series(1001, 1100) i");
-    site.sql(
-        "begin; insert into t select i, repeat('z', 100) from generate_series(2000, 6000) i; \
+    let (keyed, keyless) = (2000 + 4000 * scale(), 3000 * scale());
+    site.sql(&format!(
+        "begin; insert into t select i, repeat('z', 100) from generate_series(2000, {keyed}) i; \
          update t set v = v || id where id % 3 = 0; delete from t where id between 3000 and 3500; \
-         insert into nokey select i % 10 from generate_series(1, 3000) i; delete from nokey where v = '4'; \
+         insert into nokey select i % 10 from generate_series(1, {keyless}) i; delete from nokey where v = '4'; \
          update t set id = -id where id between 5000 and 5100; commit",
-    );
+    ));
     site.sql("delete from t where id < 10");
     site.capture().await;
     let expected = site.everything("postgres");

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::codec::base::BaseError;
 use crate::codec::rowsum::CutRow;
 use crate::connect::ConnectError;
-use crate::crypto::SealError;
+use crate::crypto::{KeyError, SealError};
 use crate::store::StoreError;
 
 /// A base could not be taken. What was written of it is no base.
@@ -20,6 +20,9 @@ pub enum BaseTakeError {
     /// A part could not be sealed.
     #[error("a part of the base could not be sealed")]
     Seal(#[from] SealError),
+    /// There is no data key to seal with.
+    #[error("the base cannot be sealed")]
+    Key(#[from] KeyError),
     /// The manifest could not be written.
     #[error("the base's manifest is wrong")]
     Manifest(#[from] BaseError),

@@ -101,7 +101,7 @@ async fn attempt(env: &LogEnv, order: &BaseOrder, progress: &Arc<dyn BaseProgres
     let base = BaseId::from_bytes(draw(&*env.entropy));
     let mut survey = Survey::take(&mut in_snapshot(env, order, &held.snapshot).await?).await?;
     progress.begins(survey.bytes());
-    let parts = Arc::new(Parts::new(env, &order.source, base));
+    let parts = Arc::new(Parts::begin(env, &order.source, base).await?);
     let taking = Taking { env, order, held: &held, parts: Arc::clone(&parts), progress: Arc::clone(progress) };
     let copied = copy_all(&taking, &mut survey).await;
     let changed = match survey::fingerprint(&mut sql(env, order, &[]).await?).await {
@@ -136,7 +136,7 @@ async fn attempt(env: &LogEnv, order: &BaseOrder, progress: &Arc<dyn BaseProgres
         passed_over: survey.passed_over,
         warnings: survey.warnings,
     };
-    parts::put_manifest(env, &order.source, &manifest).await?;
+    parts::put_manifest(env, &parts, &manifest).await?;
     held.session.close().await;
     Ok(manifest)
 }

@@ -13,6 +13,7 @@ use crate::codec::base::{Content, Manifest, Part};
 use crate::codec::frame::{PLAIN_BYTES_MAX, Packed, pack};
 use crate::codec::segment::{Header, ObjectKind};
 use crate::crypto::stream::sha256;
+use crate::crypto::{SealError, Sealed};
 use crate::log::LogEnv;
 use crate::log::object::{Seal, draft};
 use crate::model::limits::{BASE_PART_BYTES, FRAME_BYTES_MAX};
@@ -34,15 +35,32 @@ pub(crate) struct Parts {
 }
 
 impl Parts {
-    /// None yet.
-    pub(crate) fn new(env: &LogEnv, source: &SourceName, base: BaseId) -> Self {
-        Self {
+    /// None yet. One data key serves the whole base, its manifest too.
+    pub(crate) async fn begin(env: &LogEnv, source: &SourceName, base: BaseId) -> Result<Self, BaseTakeError> {
+        let seal = Seal::begin(env, *base.as_bytes(), NO_EPOCH).await?;
+        Ok(Self {
             source: source.clone(),
             base,
-            seal: Mutex::new(Seal::new(env, *base.as_bytes(), NO_EPOCH)),
+            seal: Mutex::new(seal),
             next: Arc::new(Turn::new(1)),
             written: Mutex::default(),
+        })
+    }
+
+    /// A base that takes longer than a day goes on under another data key, or under the same while none comes.
+    async fn renew_if_due(&self) -> Result<(), BaseTakeError> {
+        let due = self.seal.lock().unwrap_or_else(PoisonError::into_inner).renewal();
+        let Some(renewal) = due else { return Ok(()) };
+        match renewal.await {
+            Ok(key) => self.seal.lock().unwrap_or_else(PoisonError::into_inner).renew(key),
+            Err(error) if error.is_outage() => {}
+            Err(error) => return Err(error.into()),
         }
+        Ok(())
+    }
+
+    fn seal(&self, header: &Header, frames: &[Packed]) -> Result<Sealed, SealError> {
+        self.seal.lock().unwrap_or_else(PoisonError::into_inner).seal(header, frames, |_| Vec::new())
     }
 
     /// Those that are durable.
@@ -138,10 +156,8 @@ impl PartWriter {
         let frames = std::mem::take(&mut self.frames);
         self.packed_bytes = 0;
         let plain_bytes = std::mem::take(&mut self.plain_bytes);
-        let sealed = {
-            let mut seal = self.parts.seal.lock().unwrap_or_else(PoisonError::into_inner);
-            seal.seal(&header, &frames, |_| Vec::new())?
-        };
+        self.parts.renew_if_due().await?;
+        let sealed = self.parts.seal(&header, &frames)?;
         let part = Part {
             number,
             bytes: u64::try_from(sealed.len()).unwrap_or(u64::MAX),
@@ -171,13 +187,12 @@ impl PartWriter {
 }
 
 /// Puts the manifest: from now on the base is one.
-pub(crate) async fn put_manifest(env: &LogEnv, source: &SourceName, manifest: &Manifest) -> Result<(), BaseTakeError> {
+pub(crate) async fn put_manifest(env: &LogEnv, parts: &Parts, manifest: &Manifest) -> Result<(), BaseTakeError> {
     let plain = Bytes::from(manifest.encode()?);
     let frames: Vec<_> = plain.chunks(FRAME_BYTES_MAX).map(pack).collect();
     let header = Header { to: manifest.point.position(), to_time: manifest.taken_at, ..draft(ObjectKind::Manifest) };
-    let mut seal = Seal::new(env, *manifest.base.as_bytes(), NO_EPOCH);
-    let sealed = seal.seal(&header, &frames, |_| Vec::new())?;
-    let key = layout::manifest(source, manifest.base);
+    let sealed = parts.seal(&header, &frames)?;
+    let key = layout::manifest(&parts.source, manifest.base);
     match put_own(&*env.store, &key, &sealed).await? {
         Put::Ours => {
             Step::Manifest.reached();

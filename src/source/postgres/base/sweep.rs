@@ -65,7 +65,13 @@ async fn unfinished(env: &LogEnv, source: &SourceName) -> Result<Vec<(BaseId, Ti
                 Some((last, newest)) if *last == base => *newest = None,
                 Some(_) | None => found.push((base, None)),
             },
-            Some(Named::Segment { .. } | Named::Checkpoint { .. } | Named::Boundary { .. } | Named::Probe(_))
+            Some(
+                Named::Segment { .. }
+                | Named::Checkpoint { .. }
+                | Named::Boundary { .. }
+                | Named::Rewrap { .. }
+                | Named::Probe(_),
+            )
             | None => {}
         }
     }

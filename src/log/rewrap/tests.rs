@@ -1,0 +1,96 @@
+//! A rewrapped data key opens what the old key sealed, and a forged rewrap opens nothing.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::crypto::Keyring;
+use crate::crypto::file::FileKey;
+use crate::entropy::SeededEntropy;
+use crate::log::fixture::{Fixture, main_source};
+use crate::log::wrapped;
+use crate::model::Slot;
+use crate::store::{MemoryStore, Store};
+
+fn key(seed: u64) -> FileKey {
+    FileKey::fresh(&SeededEntropy::new(seed))
+}
+
+fn ring(seeds: &[u64]) -> Arc<Keyring> {
+    let keys = seeds.iter().map(|seed| key(*seed)).collect();
+    Arc::new(Keyring::of_key_file(crate::crypto::file::KeyFile { keys, ..Default::default() }))
+}
+
+/// A log sealed under key 1, and the ring of keys 2 and 1, where 2 wraps.
+async fn a_log_and_a_new_key() -> (Fixture, LogEnv) {
+    let mut fixture = Fixture::new(30);
+    fixture.env.keys = ring(&[1]);
+    let mut writer = fixture.writer().await;
+    crate::log::fixture::write_segment(&mut writer, &crate::log::fixture::transaction(1)).await;
+    let both = LogEnv { keys: ring(&[2, 1]), ..fixture.env.clone() };
+    (fixture, both)
+}
+
+async fn second(env: &LogEnv) -> Result<Object, ObjectError> {
+    let name = layout::segment(&main_source(), Slot::new(2));
+    let bytes = env.store.get(&name, Part::Whole).await.unwrap().bytes();
+    Object::open(env, &name, bytes).await
+}
+
+async fn rewrap_all(env: &LogEnv) -> Vec<Rewrapped> {
+    let mut done = Vec::new();
+    for stretch in wrapped::stretches(env, &main_source()).await.unwrap() {
+        done.push(wrap_again(env, &stretch.header).await.unwrap());
+    }
+    done
+}
+
+#[tokio::test]
+async fn after_a_rewrap_the_new_key_alone_opens_and_no_segment_was_written_again() {
+    let (fixture, both) = a_log_and_a_new_key().await;
+    let before = fixture.object(2).await;
+    let new_alone = LogEnv { keys: ring(&[2]), ..both.clone() };
+    assert!(second(&new_alone).await.is_err(), "not yet");
+    assert_eq!(rewrap_all(&both).await, [Rewrapped::Now]);
+    second(&new_alone).await.unwrap().footer().unwrap();
+    second(&fixture.env).await.unwrap().footer().expect("the old key opens for ever: its wraps stand in the headers");
+    assert_eq!(fixture.object(2).await, before);
+    assert_eq!(rewrap_all(&both).await, [Rewrapped::Already], "once is enough");
+    assert!(second(&LogEnv { keys: ring(&[3]), ..both }).await.is_err(), "a stranger opens nothing");
+}
+
+/// Whoever can write to the store can put an object there, and cannot make it open.
+#[tokio::test]
+async fn l4_a_rewrap_that_was_forged_moved_or_changed_opens_nothing() {
+    let (_fixture, both) = a_log_and_a_new_key().await;
+    let new_alone = LogEnv { keys: ring(&[2]), ..both.clone() };
+    rewrap_all(&both).await;
+    let name = Keys::new(&*both.store, "keys/".to_owned(), None).next().await.unwrap().unwrap();
+    let good = both.store.get(&name, Part::Whole).await.unwrap().bytes();
+    for bit in 0..good.len() * 8 {
+        let mut flipped = good.to_vec();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        let store = Arc::new(MemoryStore::new());
+        let segment = layout::segment(&main_source(), Slot::new(2));
+        let sealed = both.store.get(&segment, Part::Whole).await.unwrap();
+        store.put_new(&segment, sealed).await.unwrap();
+        store.put_new(&name, crate::crypto::Sealed::stored(flipped.into())).await.unwrap();
+        let env = LogEnv { store, ..new_alone.clone() };
+        assert!(second(&env).await.is_err(), "bit {bit}");
+    }
+    // Another log's rewrap, sealed for the right key, under the name where ours should stand.
+    let (_other, other_both) = {
+        let mut other = Fixture::new(31);
+        other.env.keys = ring(&[1]);
+        other.writer().await;
+        let both = LogEnv { keys: ring(&[2, 1]), ..other.env.clone() };
+        (other, both)
+    };
+    rewrap_all(&other_both).await;
+    let theirs = Keys::new(&*other_both.store, "keys/".to_owned(), None).next().await.unwrap().unwrap();
+    let theirs = other_both.store.get(&theirs, Part::Whole).await.unwrap();
+    let store = Arc::new(MemoryStore::new());
+    let segment = layout::segment(&main_source(), Slot::new(2));
+    store.put_new(&segment, both.store.get(&segment, Part::Whole).await.unwrap()).await.unwrap();
+    store.put_new(&name, theirs).await.unwrap();
+    assert!(second(&LogEnv { store, ..new_alone }).await.is_err());
+}

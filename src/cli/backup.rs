@@ -15,7 +15,7 @@ use crate::daemon::{assemble, control};
 use crate::log::{History, LogEnv};
 use crate::model::SourceName;
 use crate::restore::bases;
-use crate::source::postgres::base::{self, BaseOrder, BaseProgress, BaseTakeError};
+use crate::source::postgres::base::{self, BaseOrder, BaseProgress, BaseTakeError, sweep};
 
 /// Runs `backup`.
 pub async fn run(scene: &Scene, args: &BackupArgs) -> Result<Exit, Failure> {
@@ -30,7 +30,8 @@ pub async fn run(scene: &Scene, args: &BackupArgs) -> Result<Exit, Failure> {
     for source in sources.into_iter().filter(|_| taken.is_empty()).collect::<Vec<_>>() {
         let log = History::load(&env, &source.name).await?.log;
         let target = assemble::target(source)?;
-        let order = BaseOrder { source: source.name.clone(), target, jobs: scene.config.base.jobs, log };
+        let claims = scene.config.service.state_dir.as_deref().map(assemble::base_claims);
+        let order = BaseOrder { source: source.name.clone(), target, jobs: scene.config.base.jobs, log, claims };
         taken.push(take(scene, &env, &order).await?);
     }
     let text: Vec<_> = taken.iter().map(line).collect();
@@ -70,6 +71,7 @@ async fn take(scene: &Scene, env: &LogEnv, order: &BaseOrder) -> Result<Manifest
     let progress: Arc<dyn BaseProgress> = Arc::<BytesBar>::clone(&bar);
     let taken = base::take(env, order, &progress).await;
     bar.done();
+    sweep::tidy(env, order).await;
     taken.map_err(failed)
 }
 

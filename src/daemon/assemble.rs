@@ -1,6 +1,6 @@
 //! From settings to parts: the one place where traits meet concrete types.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -89,6 +89,11 @@ pub async fn keyring(key: &KeySettings) -> Result<Keyring, AssembleError> {
 /// Where the catalog is.
 pub fn catalog_place(state_dir: &Path, clock: &Arc<dyn Clock>) -> SledPlace {
     SledPlace { folder: state_dir.join("catalog"), clock: Arc::clone(clock) }
+}
+
+/// Where those who take bases say so.
+pub fn base_claims(state_dir: &Path) -> PathBuf {
+    state_dir.join("bases")
 }
 
 /// When segments are cut, as configured.

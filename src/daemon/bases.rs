@@ -10,7 +10,6 @@ use tokio::sync::{Notify, watch};
 
 use crate::clock::sleep;
 use crate::codec::base::{Manifest, Table};
-use crate::codec::gap::Gap;
 use crate::codec::pgoutput::{Relation, RelationColumn, ReplicaIdentity};
 use crate::codec::segment::Flags;
 use crate::daemon::board::Board;
@@ -21,7 +20,7 @@ use crate::log::{History, LogEnv};
 use crate::model::{SourceName, Tick, Timestamp};
 use crate::restore::windows::restorable_since;
 use crate::restore::{Survey, bases};
-use crate::source::postgres::base::{self, BaseOrder, BaseProgress, NoProgress};
+use crate::source::postgres::base::{self, BaseOrder, BaseProgress, NoProgress, sweep};
 
 /// The wait after the first failure; it doubles with each more.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
@@ -76,6 +75,8 @@ impl BaseKeeper {
             Ok(mut survey) => {
                 // A gap that the daemon before did not live to close.
                 let facts = &survey.facts;
+                // Of what concerns some tables alone no base is the end.
+                let facts = facts.apart_from_tables();
                 let open = facts.log.is_some() && facts.latest().is_none_or(|(exact, _)| exact < facts.end());
                 (survey.bases.pop().map(Arc::new), restorable_since(&survey.facts), open)
             }
@@ -129,9 +130,13 @@ impl BaseKeeper {
     /// Takes bases when they are due, until it is dropped.
     pub async fn run(self: Arc<Self>) {
         let mut failures = 0;
+        // Of the daemon before, which may have died while it took one.
+        sweep::tidy(&self.env, &self.order).await;
         loop {
             self.wait_until_due().await;
-            if self.take_one().await {
+            let taken = self.take_one().await;
+            sweep::tidy(&self.env, &self.order).await;
+            if taken {
                 failures = 0;
                 continue;
             }
@@ -250,10 +255,11 @@ impl Bases for BaseKeeper {
             shapes: Some(newest.tables.iter().map(|table| (table.relid, relation(table))).collect()),
             passed_over: newest.passed_over.iter().copied().collect(),
             system_id: Some(newest.server.system_id),
+            point: Some(newest.point),
         }
     }
 
-    fn wanted(&self, _gap: &Gap) {
+    fn wanted(&self) {
         self.still_wanted();
         self.wake.notify_one();
     }

@@ -77,6 +77,8 @@ pub struct SourceState {
     pub heartbeat: Duration,
     /// How the last life ended, if it broke, and what to do.
     pub trouble: Option<String>,
+    /// Objects of the log that are missing in the store.
+    pub missing: u64,
     /// Whether history is waiting for a base.
     pub gap: Option<String>,
     /// When the last base's snapshot was taken.

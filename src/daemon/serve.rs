@@ -173,14 +173,15 @@ impl Platform {
             slot_bytes_max: source.slot_bytes_max,
             board: Arc::clone(&self.board),
             given_up: Arc::clone(&capture.given_up),
-            clock: Arc::clone(&self.env.clock),
+            env: self.env.clone(),
         })
     }
 
     async fn bases(&self, source: &SourceSettings) -> Result<BaseKeeper, ServeError> {
         let (config, env) = (&self.config, &self.env);
         let target = assemble::target(source)?;
-        let order = BaseOrder { source: source.name.clone(), target, jobs: config.base.jobs, log: None };
+        let claims = Some(assemble::base_claims(&self.state_dir));
+        let order = BaseOrder { source: source.name.clone(), target, jobs: config.base.jobs, log: None, claims };
         let rule = BaseRule {
             every: config.base.every,
             quiet: config.schema_image.quiet,

@@ -59,6 +59,7 @@ fn source(name: &SourceName, state: &SourceState, (tick, now): Now) -> Value {
         "slot_bytes_max": state.slot_bytes_max,
         "wal_status": state.wal_status,
         "heartbeat_failures": state.heartbeat_failures,
+        "missing_objects": state.missing,
         "gap": state.gap,
         "base_time": state.base_time.map(|time| time.to_string()),
         "base_age_seconds": state.base_time.map(|time| seconds(now.since(time))),
@@ -174,7 +175,9 @@ pub fn text(status: &Value) -> String {
                 if is_set(source, "base_running") { ", one is being taken" } else { "" }
             ),
         ];
-        for line in lines {
+        let missing = number("missing_objects");
+        let missing = (missing > 0).then(|| format!("  missing   {missing} objects of the log; run holdfast verify"));
+        for line in lines.into_iter().chain(missing) {
             text.push_str(&line);
             text.push('\n');
         }

@@ -17,13 +17,24 @@ use crate::log::env::LogEnv;
 use crate::log::error::{LogError, ObjectError, ObjectErrorKind};
 use crate::log::object::Object;
 use crate::model::limits::{HEADER_BYTES_MAX, IN_FLIGHT_PUTS_MAX};
-use crate::model::{Epoch, LogId, ObjectKey, Slot, SourceName};
+use crate::model::{Epoch, LogId, ObjectKey, Position, Slot, SourceName};
 use crate::store::layout::{self, Named};
 use crate::store::{Keys, Part};
 
 /// So many objects are never missing: what stands farther behind was put there by somebody else, and must not make the
 /// list of what is missing grow without a bound (L8).
 const MISSING_SLOTS_MAX: u64 = 1 << 20;
+
+/// A stretch of history that was captured and is lost: an object of it is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hole {
+    /// Which object.
+    pub slot: Slot,
+    /// What completes up to here stands before it.
+    pub until: Position,
+    /// From here on what completes can be read again: every transaction that the object may hold a part of has ended.
+    pub place: Position,
+}
 
 /// The objects of one log, as the store holds them.
 #[derive(Clone, Debug, Default)]
@@ -92,6 +103,18 @@ impl History {
     /// The last object that counts.
     pub fn last(&self) -> Option<&Entry> {
         self.live().next_back()
+    }
+
+    /// What is lost with the objects that are missing, in their order.
+    pub fn holes(&self) -> Vec<Hole> {
+        let live: Vec<_> = self.live().collect();
+        let hole = |slot: Slot| {
+            let (before, behind) = live.split_at(live.partition_point(|entry| entry.slot < slot));
+            let until = before.last().map(|entry| entry.to).unwrap_or_default();
+            let anew = behind.iter().find(|entry| entry.needs_from > slot);
+            Hole { slot, until, place: anew.map_or(Position::new(u64::MAX), |entry| entry.from) }
+        };
+        self.missing.iter().map(|slot| hole(*slot)).collect()
     }
 
     /// The highest epoch that any object shows, beyond the hole too.

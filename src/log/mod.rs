@@ -40,7 +40,7 @@ pub use entry::Entry;
 pub use env::LogEnv;
 pub use error::{LogError, ObjectError, ObjectErrorKind};
 pub use fence::Reign;
-pub use history::History;
+pub use history::{History, Hole};
 pub use items::Items;
 pub use reader::{Reader, Segment};
 pub use scrub::{Depth, Finding, Outcome, ScrubReport, Verdict, scrub};

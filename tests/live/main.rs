@@ -15,6 +15,7 @@ mod catalog;
 mod check;
 mod copy;
 mod daemons;
+mod fenced;
 mod guard;
 mod identity;
 mod histories;

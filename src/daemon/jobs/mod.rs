@@ -26,6 +26,7 @@ use futures::FutureExt;
 
 use crate::clock::sleep;
 use crate::config::Config;
+use crate::daemon::assemble;
 use crate::daemon::board::{Board, JobState};
 use crate::daemon::jobs::memory::Memory;
 use crate::daemon::jobs::sweep::Sweep;
@@ -66,9 +67,10 @@ pub fn planned(config: &Config, env: &LogEnv) -> Vec<Planned> {
     let rate = config.verify.bytes_per_second;
     let verify = |depth| Arc::new(Verify::new(config, env, depth, rate));
     let sources = config.sources.iter().map(|source| source.name.clone()).collect();
+    let claims = config.service.state_dir.as_deref().map(assemble::base_claims);
     vec![
         Planned { job: verify(Depth::Quick), every: config.verify.quick },
-        Planned { job: Arc::new(Sweep { env: env.clone(), sources }), every: Some(DAY) },
+        Planned { job: Arc::new(Sweep { env: env.clone(), sources, claims }), every: Some(DAY) },
         Planned { job: verify(Depth::Full), every: config.verify.full },
     ]
 }

@@ -1,5 +1,7 @@
 //! The job that removes what broken bases left behind.
 
+use std::path::PathBuf;
+
 use crate::daemon::chain;
 use crate::daemon::jobs::{Ended, Job};
 use crate::daemon::schedule::{JobName, Trouble};
@@ -13,6 +15,8 @@ pub struct Sweep {
     pub env: LogEnv,
     /// Whose bases.
     pub sources: Vec<SourceName>,
+    /// Where this installation's takers claim their bases.
+    pub claims: Option<PathBuf>,
 }
 
 #[async_trait::async_trait]
@@ -24,7 +28,7 @@ impl Job for Sweep {
     async fn run(&self) -> Ended {
         let mut removed = 0;
         for source in &self.sources {
-            match sweep(&self.env, source).await {
+            match sweep(&self.env, source, self.claims.as_deref()).await {
                 Ok(objects) => removed += objects,
                 Err(error) => return Err((Trouble::Failed, format!("source {source}: {}", chain(&error)))),
             }

@@ -163,7 +163,7 @@ async fn a_segment_that_lies_about_its_records_is_found() {
         ("transactions",   |_, footer| footer.transactions -= 1),
         ("xids",           |_, footer| footer.xid_most = Xid::new(9)),
         ("gaps",           |_, footer| footer.gaps.push(Gap { exact_until: Position::ZERO,
-                                           time: Timestamp::MIN, reason: Reason::SlotLost, detail: String::new() })),
+                                           time: Timestamp::MIN, reason: Reason::SlotLost, tables: Vec::new(), detail: String::new() })),
         ("frame position", |_, footer| footer.frames[0].to = Position::new(10)),
         ("frame place",    |_, footer| footer.frames[0].at += 1),
     ];

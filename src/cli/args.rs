@@ -16,6 +16,10 @@ use crate::model::{SourceName, Timestamp};
 use crate::restore::target::{Target, mark, time};
 use crate::step::{Death, DeathError};
 
+mod verify;
+
+pub use verify::{Since, VerifyArgs};
+
 /// Keeps one continuous, encrypted history of PostgreSQL, and brings it back as it was at any moment.
 #[derive(Debug, Parser)]
 #[command(name = "holdfast", version, max_term_width = 110, after_help = EXITS, subcommand_value_name = "VERB")]
@@ -67,7 +71,7 @@ pub enum Verb {
     #[command(after_help = RESTORE)]
     Restore(RestoreArgs),
     /// Read back what is stored and prove that it is whole
-    #[command(after_help = VERIFY)]
+    #[command(after_help = verify::VERIFY)]
     Verify(VerifyArgs),
     /// Show what has expired; with --yes, delete it
     #[command(after_help = retention::EXPIRE)]
@@ -119,8 +123,8 @@ pub struct RunArgs {
     /// Capture what there is now and leave: no base, no open port
     #[arg(long)]
     pub until_caught_up: bool,
-    /// Run these jobs instead of capturing, for a role that may delete or decrypt
-    #[arg(long, value_name = "JOB", value_delimiter = ',', conflicts_with = "until_caught_up", hide = true)]
+    /// Run these jobs once instead of capturing, for a role that may delete or decrypt; several with commas
+    #[arg(long, value_name = "JOB", value_delimiter = ',', conflicts_with = "until_caught_up")]
     pub jobs: Vec<Job>,
 }
 
@@ -129,9 +133,9 @@ pub struct RunArgs {
 pub enum Job {
     /// Delete what retention no longer needs
     Expire,
-    /// Read back what is stored
+    /// Read back every byte of what is stored
     Verify,
-    /// Restore a random point and compare
+    /// Restore a random point and compare; not in this version
     Drill,
     /// Remove what broken bases left behind
     Sweep,
@@ -317,26 +321,6 @@ impl RestoreArgs {
         }
         Ok(found)
     }
-}
-
-const VERIFY: &str = "\
-Exit code 4 if anything is damaged; else 7 if anything could not be read; else 0.";
-
-/// `verify`
-#[derive(Debug, Arguments)]
-pub struct VerifyArgs {
-    /// Names and chain alone, without reading every byte
-    #[arg(long)]
-    pub quick: bool,
-    /// Objects that are read at once
-    #[arg(long, value_name = "N", value_parser = jobs, default_value = "2")]
-    pub jobs: usize,
-    /// What was written at or after this time, zone required [default: everything]
-    #[arg(long, value_name = "TIME", value_parser = time)]
-    pub since: Option<Timestamp>,
-    /// Of this source alone
-    #[arg(long, value_name = "NAME")]
-    pub source: Option<SourceName>,
 }
 
 /// `mark`

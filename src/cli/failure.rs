@@ -5,6 +5,7 @@ use std::error::Error;
 use crate::cli::exit::Exit;
 use crate::config::{ConfigError, NeedError};
 use crate::daemon::assemble::AssembleError;
+use crate::daemon::jobs::once::NotInThisVersion;
 use crate::log::{LogError, ObjectErrorKind};
 use crate::store::{StoreError, StoreErrorKind};
 
@@ -51,6 +52,12 @@ impl From<AssembleError> for Failure {
             AssembleError::Target { .. } => Exit::Usage,
         };
         Self::of(exit, error)
+    }
+}
+
+impl From<NotInThisVersion> for Failure {
+    fn from(error: NotInThisVersion) -> Self {
+        Self::of(Exit::Usage, error)
     }
 }
 

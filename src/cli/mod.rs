@@ -5,6 +5,7 @@ pub mod ask;
 pub mod backup;
 pub mod catalog;
 pub mod check;
+pub mod evidence;
 pub mod exit;
 pub mod expire;
 pub mod failure;

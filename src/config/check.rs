@@ -12,7 +12,7 @@ use crate::config::outside::Outside;
 use crate::config::raw::{Book, Plain, Section, Wrong};
 use crate::config::settings::{
     BaseSettings, Cipher, Config, Identity, KeySettings, KmsSettings, LogSettings, Objectives, RetentionSettings,
-    SchemaImageSettings, Service, SourceSettings, StorePlace,
+    SchemaImageSettings, Service, SourceSettings, StorePlace, VerifySettings,
 };
 use crate::config::{PostgresUrl, store, unit};
 use crate::connect::kms::KmsTarget;
@@ -56,6 +56,7 @@ fn settings<'t>(book: &mut Book<'t>, document: &'t DeTable<'t>, file: &Path) -> 
     let schema_image = one("schema_image", book).map(|section| schema_image(book, &section))?;
     let retention = one("retention", book).map(|section| retention(book, &section))?;
     let holds = holds(book, document);
+    let verify = one("verify", book).map(|section| verify(book, &section))?;
     let objectives = one("objectives", book).map(|section| objectives(book, &section))?;
     let http = one("listen", book).and_then(|section| book.read(&section, "http", address));
     let store = store::store(book, document);
@@ -70,7 +71,21 @@ fn settings<'t>(book: &mut Book<'t>, document: &'t DeTable<'t>, file: &Path) -> 
         }
     }
     let file = file.to_owned();
-    Some(Config { file, service, key, store, sources, log, base, schema_image, retention, holds, objectives, http })
+    Some(Config {
+        file,
+        service,
+        key,
+        store,
+        sources,
+        log,
+        base,
+        schema_image,
+        retention,
+        holds,
+        verify,
+        objectives,
+        http,
+    })
 }
 
 fn service(book: &mut Book<'_>, section: &Section<'_>) -> Service {
@@ -158,10 +173,7 @@ fn log(book: &mut Book<'_>, section: &Section<'_>) -> LogSettings {
 }
 
 fn base(book: &mut Book<'_>, section: &Section<'_>) -> BaseSettings {
-    let every = book.read(section, "every", |value| {
-        let never = matches!(value, Plain::Text(text) | Plain::Taken(text) if text == "never");
-        if never { Ok(None) } else { between(value, 60 * SECOND..=365 * DAY, ("1min", "365d")).map(Some) }
-    });
+    let every = book.read(section, "every", |value| rhythm(value, 60 * SECOND, "1min"));
     let jobs = book.read(section, "jobs", |value| {
         let jobs = usize::try_from(whole(value)?).ok().filter(|jobs| (1..=32).contains(jobs));
         jobs.ok_or_else(|| ("is not a number of connections".to_owned(), "write a number from 1 to 32".to_owned()))
@@ -207,6 +219,16 @@ fn holds<'t>(book: &mut Book<'t>, document: &'t DeTable<'t>) -> Vec<Hold> {
         holds.push(Hold { name, from, to });
     }
     holds
+}
+
+fn verify(book: &mut Book<'_>, section: &Section<'_>) -> VerifySettings {
+    let every = |value: &Plain| rhythm(value, SECOND, "1s");
+    let rate = |value: &Plain| sized(value, KIB * KIB..=1024 * GIB, ("1MiB", "1TiB"));
+    VerifySettings {
+        quick: book.read(section, "quick", every).unwrap_or(Some(DAY)),
+        full: book.read(section, "full", every).unwrap_or(Some(7 * DAY)),
+        bytes_per_second: book.read(section, "bytes_per_second", rate).unwrap_or(64 * KIB * KIB),
+    }
 }
 
 fn objectives(book: &mut Book<'_>, section: &Section<'_>) -> Objectives {
@@ -306,6 +328,12 @@ fn between(value: &Plain, limits: RangeInclusive<Duration>, shown: (&str, &str))
     };
     let read = unit::duration(text).map_err(|why| (why.to_owned(), remedy.clone()))?;
     if limits.contains(&read) { Ok(read) } else { wrong("is outside its limits", &remedy) }
+}
+
+/// The time between two runs of something, or `never`.
+fn rhythm(value: &Plain, least: Duration, shown: &str) -> Result<Option<Duration>, Wrong> {
+    let never = matches!(value, Plain::Text(text) | Plain::Taken(text) if text == "never");
+    if never { Ok(None) } else { between(value, least..=365 * DAY, (shown, "365d")).map(Some) }
 }
 
 /// A size within `limits`; a bare number is bytes.

@@ -16,7 +16,7 @@ mod postgres_url;
 mod raw;
 mod settings;
 mod store;
-mod unit;
+pub(crate) mod unit;
 
 pub use complaint::{Complaint, ConfigError, NeedError};
 pub use names::{SETTINGS, Shape};
@@ -24,7 +24,7 @@ pub use outside::{Machine, Outside};
 pub use postgres_url::{PostgresUrl, PostgresUrlError};
 pub use settings::{
     BaseSettings, Cipher, Config, Identity, KeySettings, KmsSettings, LogSettings, Objectives, RetentionSettings,
-    SchemaImageSettings, Service, SourceSettings, StorePlace, StoreSettings,
+    SchemaImageSettings, Service, SourceSettings, StorePlace, StoreSettings, VerifySettings,
 };
 
 use std::path::{Path, PathBuf};

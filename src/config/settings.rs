@@ -35,6 +35,8 @@ pub struct Config {
     pub retention: RetentionSettings,
     /// Every `[[hold]]`: stretches that are kept in every source.
     pub holds: Vec<Hold>,
+    /// `[verify]`
+    pub verify: VerifySettings,
     /// `[objectives]`
     pub objectives: Objectives,
     /// `[listen] http`; without it no port is opened.
@@ -172,6 +174,17 @@ pub struct RetentionSettings {
     pub log: Duration,
     /// Whether the daemon deletes by itself.
     pub delete: bool,
+}
+
+/// How the daemon verifies the store by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerifySettings {
+    /// Time between two quick verifications; `None` for none by itself.
+    pub quick: Option<Duration>,
+    /// Time between two verifications of every byte; `None` for none by itself.
+    pub full: Option<Duration>,
+    /// Bytes that either reads in a second, at most.
+    pub bytes_per_second: u64,
 }
 
 /// What was promised; alarms compare with it.

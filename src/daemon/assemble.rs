@@ -12,6 +12,7 @@ use crate::connect::{ConnectTarget, TargetError};
 use crate::crypto::file::{KeyFile, KeyFileError};
 use crate::crypto::{KeyError, Keyring};
 use crate::daemon::keeper::SledPlace;
+use crate::daemon::witness::SlotWitness;
 use crate::entropy::Entropy;
 use crate::log::{CutRule, LogEnv};
 use crate::model::SourceName;
@@ -168,6 +169,11 @@ pub fn admin_target(source: &SourceSettings) -> Result<ConnectTarget, AssembleEr
 fn parse_target(source: &SourceSettings, url: &str) -> Result<ConnectTarget, AssembleError> {
     let wrong = |error| AssembleError::Target { name: source.name.clone(), source: error };
     url.parse::<ConnectTarget>().map_err(wrong)
+}
+
+/// Where a source's slot can be asked what was durable.
+pub fn slot_witness(source: &SourceSettings) -> Result<SlotWitness, AssembleError> {
+    Ok(SlotWitness { target: target(source)?, slot: names::slot(&source.name) })
 }
 
 /// How a source is captured.

@@ -14,6 +14,7 @@ use crate::codec::pgoutput::{Relation, RelationColumn, ReplicaIdentity};
 use crate::codec::segment::Flags;
 use crate::daemon::board::Board;
 use crate::daemon::metrics::BASE_FAILURES;
+use crate::daemon::schedule;
 use crate::daemon::supervise::{BaseKnows, Bases};
 use crate::log::{History, LogEnv};
 use crate::model::{Lsn, SourceName, Tick, Timestamp};
@@ -177,7 +178,7 @@ impl BaseKeeper {
         let newest = self.newest().map(|newest| newest.taken_at).or(self.seen.map(|(time, _)| time));
         let scheduled = self.rule.every.map(|every| match newest {
             None => Duration::ZERO,
-            Some(taken_at) => every.saturating_sub(self.env.clock.now().since(taken_at)),
+            Some(taken_at) => schedule::base_due_in(every, Some(taken_at), self.env.clock.now()),
         });
         gap.into_iter().chain(scheduled).min()
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::daemon::schedule::{JobName, Past};
 use crate::model::{Epoch, LagBytes, Lsn, Slot, SourceName, Tick, Timestamp};
 use crate::source::postgres::heartbeat::Pulse;
 
@@ -136,6 +137,19 @@ impl SourceState {
     }
 }
 
+/// What is true of one job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobState {
+    /// How often it runs.
+    pub every: Duration,
+    /// How its runs ended.
+    pub past: Past,
+    /// When the next is due.
+    pub due: Timestamp,
+    /// Since when one is under way.
+    pub running: Option<Timestamp>,
+}
+
 /// What is true of the keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeySight {
@@ -147,30 +161,44 @@ pub struct KeySight {
     pub seals_until: Option<Tick>,
 }
 
-/// The states of all sources, and of the keys.
+/// The states of all sources, of the keys, and of the jobs beside capture.
 #[derive(Debug, Default)]
-pub struct Board(Mutex<BTreeMap<SourceName, SourceState>>, Mutex<KeySight>);
+pub struct Board {
+    sources: Mutex<BTreeMap<SourceName, SourceState>>,
+    keys: Mutex<KeySight>,
+    jobs: Mutex<BTreeMap<JobName, JobState>>,
+}
 
 impl Board {
     /// Changes what is true of a source.
     pub fn update(&self, source: &SourceName, change: impl FnOnce(&mut SourceState)) {
-        let mut states = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut states = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
         change(states.entry(source.clone()).or_default());
     }
 
     /// Changes what is true of the keys.
     pub fn see_keys(&self, sight: KeySight) {
-        *self.1.lock().unwrap_or_else(PoisonError::into_inner) = sight;
+        *self.keys.lock().unwrap_or_else(PoisonError::into_inner) = sight;
     }
 
     /// What is true of the keys now.
     pub fn keys(&self) -> KeySight {
-        self.1.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What is true of all sources now.
     pub fn read(&self) -> BTreeMap<SourceName, SourceState> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.sources.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Says what is true of a job.
+    pub fn job(&self, job: JobName, state: JobState) {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner).insert(job, state);
+    }
+
+    /// What is true of all jobs now.
+    pub fn jobs(&self) -> BTreeMap<JobName, JobState> {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What is true of one source now.

@@ -4,6 +4,7 @@
 //!  supervise ──▶ life: connect · fence · stream ──▶ pipeline: append ▸ durable ▸ catalog ▸ acknowledge
 //!      │                                                │
 //!      ├── bases: on schedule, on a gap, on demand      └──▶ board: what is true now ──▶ control.sock, http
+//!      ├── jobs: verify, expire, sweep, on schedule
 //!      └── guard: the slot's size (L12)
 //! ```
 
@@ -15,6 +16,7 @@ pub mod entries;
 pub mod expire;
 pub mod guard;
 pub mod http;
+pub mod jobs;
 pub mod keeper;
 pub mod keywatch;
 pub mod lastserver;
@@ -22,10 +24,12 @@ pub mod metrics;
 pub mod notify;
 pub mod pipeline;
 pub mod policy;
+pub mod schedule;
 pub mod serve;
 pub mod status;
 pub mod supervise;
 pub mod verify;
+pub mod witness;
 
 /// An error with all its causes, in one line: each says something of its own.
 pub fn chain(error: &dyn std::error::Error) -> String {

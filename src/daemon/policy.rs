@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::crypto::KeyError;
 use crate::crypto::service::Trouble;
 use crate::daemon::pipeline::PipelineError;
+use crate::daemon::schedule;
 use crate::log::{LogError, ObjectError, ObjectErrorKind};
 use crate::source::SourceErrorKind;
 
@@ -87,6 +88,15 @@ const fn source_verdict(kind: &SourceErrorKind) -> (Verdict, &'static str) {
         SourceErrorKind::Protocol { .. } => (Verdict::Again(Duration::from_secs(30)), "The server broke the protocol"),
         SourceErrorKind::Unfit { .. } => (Verdict::GiveUp, "The source lacks what capture needs"),
         SourceErrorKind::Scripted => (Verdict::Again(Duration::ZERO), "A script said so"),
+    }
+}
+
+/// The sentence for a job that did not succeed. Each heads a section of the runbook, too.
+pub const fn job_trouble(trouble: schedule::Trouble) -> &'static str {
+    match trouble {
+        schedule::Trouble::Damaged => "A job found damage in the store",
+        schedule::Trouble::CouldNotTell => "A job could not tell",
+        schedule::Trouble::Failed => "A job failed",
     }
 }
 

@@ -20,6 +20,8 @@ use crate::daemon::control::{Control, ControlError, Handlers, Refused};
 use crate::daemon::entries;
 use crate::daemon::guard::Guard;
 use crate::daemon::http::{Http, HttpError, Showing};
+use crate::daemon::jobs::memory::Memory;
+use crate::daemon::jobs::{self, Jobs};
 use crate::daemon::keeper::{self, Keeper};
 use crate::daemon::keywatch;
 use crate::daemon::lastserver::LastServer;
@@ -99,6 +101,7 @@ impl Platform {
         }
         if until == Until::Stopped {
             self.surface(&keeper, &all_bases, &mut beside, &stop).await?;
+            beside.spawn(self.jobs().run());
         }
         for (source, bases) in self.config.sources.iter().zip(all_bases) {
             let capture = Arc::new(self.capture(source, &keeper, &bases)?);
@@ -146,6 +149,12 @@ impl Platform {
             }
         });
         Ok(())
+    }
+
+    /// What verifies, deletes and sweeps beside capture (L9).
+    fn jobs(&self) -> Jobs {
+        let (memory, planned) = (Memory::open(Some(&self.state_dir)), jobs::planned(&self.config, &self.env));
+        Jobs::new(&self.env, &self.board, memory, planned)
     }
 
     fn sight(&self) -> Sight {

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::daemon::board::{Board, KeySight, Phase, SourceState};
+use crate::daemon::board::{Board, JobState, KeySight, Phase, SourceState};
+use crate::daemon::policy;
+use crate::daemon::schedule::{self, JobName};
 use crate::model::{SourceName, Tick, Timestamp};
 
 /// What is shown, and what it is compared with.
@@ -26,14 +28,17 @@ pub type Now = (Tick, Timestamp);
 /// Everything, as JSON.
 pub fn value(board: &Board, sight: &Sight, now: Now) -> Value {
     let states = board.read();
+    let jobs = board.jobs();
     let sources: Vec<_> = states.iter().map(|(name, state)| source(name, state, now)).collect();
-    let all_alarms = [key_alarms(&board.keys(), now.0), alarms(&states, sight, now)].concat();
+    let of_sources = alarms(&states, sight, now);
+    let all_alarms = [key_alarms(&board.keys(), now.0), of_sources, job_alarms(&jobs, now.1)].concat();
     json!({
         "service": sight.service,
         "time": now.1.to_string(),
         "ready": not_ready(&states, sight, now).is_empty(),
         "alarms": all_alarms,
         "sources": sources,
+        "jobs": jobs.iter().map(|(name, state)| job(*name, state)).collect::<Vec<_>>(),
     })
 }
 
@@ -60,6 +65,42 @@ fn source(name: &SourceName, state: &SourceState, (tick, now): Now) -> Value {
         "base_age_seconds": state.base_time.map(|time| seconds(now.since(time))),
         "base_running": state.base_running,
     })
+}
+
+fn job(name: JobName, state: &JobState) -> Value {
+    let failed = state.past.failed.as_ref().map(|failed| {
+        json!({
+            "time": Timestamp::from_micros(failed.at_micros).to_string(), "kind": failed.trouble.name(),
+            "what": failed.sentence,
+        })
+    });
+    json!({
+        "job": name.name(),
+        "every_seconds": seconds(state.every),
+        "last_success": state.past.succeeded().map(|time| time.to_string()),
+        "said": state.past.said,
+        "last_failure": failed,
+        "failures_in_a_row": state.past.failures_in_a_row,
+        "due": state.due.to_string(),
+        "running_since": state.running.map(|time| time.to_string()),
+    })
+}
+
+/// What the jobs found that a person should do something about; and which of them do not get to run.
+fn job_alarms(jobs: &BTreeMap<JobName, JobState>, now: Timestamp) -> Vec<String> {
+    let mut alarms = Vec::new();
+    for (name, state) in jobs {
+        let name = name.name();
+        if let Some(failed) = state.past.standing_failure() {
+            let at = Timestamp::from_micros(failed.at_micros);
+            alarms.push(format!("{} ({name}, {at}): {}", policy::job_trouble(failed.trouble), failed.sentence));
+        }
+        if schedule::is_overdue(state.every, state.due, now) {
+            let running = if state.running.is_some() { ", and its run does not end" } else { "" };
+            alarms.push(format!("job {name} was due at {} and has not succeeded since{running}", state.due));
+        }
+    }
+    alarms
 }
 
 fn seconds(time: Duration) -> f64 {
@@ -140,6 +181,12 @@ pub fn text(status: &Value) -> String {
             text.push_str(&line);
             text.push('\n');
         }
+    }
+    for job in status.get("jobs").and_then(Value::as_array).into_iter().flatten() {
+        let word = |name: &str| plain(job.get(name));
+        let under_way = if job.get("running_since").is_some_and(Value::is_string) { ", under way" } else { "" };
+        let (name, success, due) = (word("job"), word("last_success"), word("due"));
+        let _written = writeln!(text, "job {name}: last success {success}, due {due}{under_way}");
     }
     for alarm in status.get("alarms").and_then(Value::as_array).into_iter().flatten() {
         // Writing into a String cannot fail.

@@ -48,5 +48,5 @@ pub use history::{History, Hole};
 pub use hold::Hold;
 pub use items::Items;
 pub use reader::{Reader, Segment};
-pub use scrub::{Depth, Finding, Outcome, ScrubReport, Verdict, scrub, scrub_object};
+pub use scrub::{Depth, Finding, Outcome, ScrubReport, Verdict, scrub};
 pub use writer::{Durable, Writer};

@@ -22,6 +22,7 @@ mod guard;
 mod identity;
 mod histories;
 mod init;
+mod jobs;
 mod keys;
 mod kill;
 #[expect(dead_code, reason = "the tests of keys alone use all of it")]

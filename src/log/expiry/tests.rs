@@ -12,7 +12,7 @@ use crate::log::checkpoint::Checkpoint;
 use crate::log::context::NoContext;
 use crate::log::fence;
 use crate::log::fixture::{Fixture, RULE, main_source, transaction, write_segment};
-use crate::log::scrub::{Depth, Outcome, scrub};
+use crate::log::scrub::{Depth, Order, Outcome, scrub};
 use crate::log::writer::{SLEPT_AFTER, Writer};
 use crate::model::Epoch;
 use crate::store::{MemoryStore, Op, PutNew, Refusal, Store};
@@ -120,7 +120,7 @@ impl Store for Watched {
 
 async fn sound(env: &LogEnv, when: &str) {
     for depth in [Depth::Quick, Depth::Full] {
-        let report = scrub(env, &main_source(), depth, None, &mut |_| {}).await;
+        let report = scrub(env, &main_source(), Order::all(depth), &mut ()).await;
         assert_eq!(report.outcome(), Outcome::Sound, "{when}: {:?}", report.findings);
     }
 }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::*;
 use crate::crypto::sealed::Sealed;
 use crate::log::fixture::{Fixture, RULE, main_source, spanning, transaction, write_segment};
-use crate::log::scrub::{Depth, Outcome, scrub};
+use crate::log::scrub::{Depth, Order, Outcome, scrub};
 use crate::log::writer::Writer;
 use crate::model::ObjectKey;
 use crate::store::{PutNew, Store};
@@ -127,7 +127,7 @@ async fn l4_what_is_read_wrong_while_the_log_is_taken_does_not_get_into_the_chai
     assert!(matches!(error, LogError::Object(error) if error.key == key));
     let reign = take(&env, &main_source(), None).await.unwrap();
     assert_eq!(reign.epoch, Epoch::new(2));
-    let report = scrub(&fixture.env, &main_source(), Depth::Full, None, &mut |_| {}).await;
+    let report = scrub(&fixture.env, &main_source(), Order::all(Depth::Full), &mut ()).await;
     assert_eq!(report.outcome(), Outcome::Sound, "{:?}", report.findings);
 }
 

@@ -25,7 +25,7 @@ use holdfast::entropy::SeededEntropy;
 use holdfast::log::checkpoint::Checkpoint;
 use holdfast::log::object::{Object, Seal, draft};
 use holdfast::log::rewrap::{self, Rewrapped};
-use holdfast::log::{Entry, LogEnv, Segment, boundary};
+use holdfast::log::{Entry, Hold, LogEnv, Segment, boundary};
 use holdfast::model::{BaseId, Commit, Epoch, Kind, LogId, ObjectKey, Piece, Position, Record, Role};
 use holdfast::model::{Slot, SourceName, Timestamp, Xid};
 use holdfast::store::{MemoryStore, Part, layout};
@@ -259,6 +259,16 @@ fn a_checkpoint_and_a_boundary_of_version_1_say_what_came_before() {
     let object = open(&layout::boundary(&main_source(), first.slot), bytes);
     let header = boundary::read(object).unwrap();
     assert_eq!((header.slot, header.from, header.previous), (first.slot, first.from, [0x22; 32]));
+}
+
+#[test]
+fn a_hold_of_version_1_says_what_is_kept() {
+    let mut seal = at_once(Seal::begin(&env(Suite::default()), *LOG.as_bytes(), Epoch::new(0))).unwrap();
+    let (from, to) = (micros(1_699_999_999_000_000), Timestamp::MAX);
+    let hold = Hold { name: "case-17".parse().unwrap(), from, to };
+    let bytes = golden("hold.bin", hold.seal(&mut seal).unwrap().as_bytes());
+    let object = open(&layout::hold(&main_source(), &hold.name), bytes);
+    assert_eq!(Hold::read(object).unwrap(), hold);
 }
 
 #[test]

@@ -1,5 +1,9 @@
 //! The whole command line as a value: what can be asked for, and the help that an operator reads at three in the morning.
 
+mod retention;
+
+pub use retention::{ExpireArgs, HoldAddArgs, HoldRemoveArgs, HoldVerb};
+
 use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
@@ -65,6 +69,12 @@ pub enum Verb {
     /// Read back what is stored and prove that it is whole
     #[command(after_help = VERIFY)]
     Verify(VerifyArgs),
+    /// Show what has expired; with --yes, delete it
+    #[command(after_help = retention::EXPIRE)]
+    Expire(ExpireArgs),
+    /// Stretches of history that stay, whatever retention says
+    #[command(subcommand, subcommand_value_name = "VERB", subcommand_help_heading = "Verbs")]
+    Hold(HoldVerb),
     /// Show positions, lag and the last base
     Status,
     /// Put a named point into the history, to restore to it later with --to mark:NAME

@@ -88,7 +88,7 @@ pub const fn log_exit(error: &LogError) -> Exit {
         },
         LogError::Key(_) | LogError::FenceUndecided { .. } => Exit::Unavailable,
         LogError::Missing { .. } => Exit::VerificationFailed,
-        LogError::Fenced { .. } | LogError::Twin { .. } => Exit::Fenced,
+        LogError::Fenced { .. } | LogError::Twin { .. } | LogError::Slept { .. } => Exit::Fenced,
         LogError::Overtaken { .. } | LogError::Latched | LogError::Disordered { .. } => Exit::Failed,
     }
 }

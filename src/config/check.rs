@@ -17,8 +17,10 @@ use crate::config::settings::{
 use crate::config::{PostgresUrl, store, unit};
 use crate::connect::kms::KmsTarget;
 use crate::crypto::recovery::{RecoveryKey, RecoveryKeyError};
-use crate::model::SourceName;
+use crate::log::Hold;
 use crate::model::limits::{HEARTBEAT_DEFAULT, SEGMENT_AGE_DEFAULT, SEGMENT_BYTES_DEFAULT};
+use crate::model::{SourceName, Timestamp};
+use crate::restore::target::time;
 use crate::source::postgres::names;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -53,6 +55,7 @@ fn settings<'t>(book: &mut Book<'t>, document: &'t DeTable<'t>, file: &Path) -> 
     let base = one("base", book).map(|section| base(book, &section))?;
     let schema_image = one("schema_image", book).map(|section| schema_image(book, &section))?;
     let retention = one("retention", book).map(|section| retention(book, &section))?;
+    let holds = holds(book, document);
     let objectives = one("objectives", book).map(|section| objectives(book, &section))?;
     let http = one("listen", book).and_then(|section| book.read(&section, "http", address));
     let store = store::store(book, document);
@@ -67,7 +70,7 @@ fn settings<'t>(book: &mut Book<'t>, document: &'t DeTable<'t>, file: &Path) -> 
         }
     }
     let file = file.to_owned();
-    Some(Config { file, service, key, store, sources, log, base, schema_image, retention, objectives, http })
+    Some(Config { file, service, key, store, sources, log, base, schema_image, retention, holds, objectives, http })
 }
 
 fn service(book: &mut Book<'_>, section: &Section<'_>) -> Service {
@@ -178,12 +181,32 @@ fn schema_image(book: &mut Book<'_>, section: &Section<'_>) -> SchemaImageSettin
 }
 
 fn retention(book: &mut Book<'_>, section: &Section<'_>) -> RetentionSettings {
-    let kept = |value: &Plain| between(value, HOUR..=YEARS, ("1h", "36500d"));
+    let kept = |value: &Plain| between(value, SECOND..=YEARS, ("1s", "36500d"));
     RetentionSettings {
         bases: book.read(section, "bases", kept).unwrap_or(30 * DAY),
         log: book.read(section, "log", kept).unwrap_or(7 * DAY),
         delete: book.read(section, "delete", truth).unwrap_or(false),
     }
+}
+
+fn holds<'t>(book: &mut Book<'t>, document: &'t DeTable<'t>) -> Vec<Hold> {
+    let mut holds = Vec::<Hold>::new();
+    for section in book.sections(document, "hold") {
+        let name = book.need(&section, "name", "add name = \"case-1\" to [[hold]]", |value| {
+            name_of_source(value).and_then(|name| name.as_str().parse().map_err(|_| not_a_name()))
+        });
+        let from = book.need(&section, "from", "add from = \"2026-11-23T10:15:00Z\" to [[hold]]", moment);
+        let to = book.read(&section, "to", moment).unwrap_or(Timestamp::MAX);
+        let (Some(name), Some(from)) = (name, from) else { continue };
+        if to < from {
+            book.complain(section.line, &format!("{}.to", section.path), "is before its from", "write a later time");
+        }
+        if holds.iter().any(|earlier| earlier.name == name) {
+            book.complain(section.line, &format!("{}.name", section.path), "is there twice", "write another name");
+        }
+        holds.push(Hold { name, from, to });
+    }
+    holds
 }
 
 fn objectives(book: &mut Book<'_>, section: &Section<'_>) -> Objectives {
@@ -226,8 +249,16 @@ pub(crate) fn name(value: &Plain) -> Result<String, Wrong> {
 }
 
 fn name_of_source(value: &Plain) -> Result<SourceName, Wrong> {
-    let remedy = "write 1 to 32 of a-z, 0-9, _ and -, a letter first".to_owned();
-    text(value)?.parse().map_err(|_| ("is not a usable name".to_owned(), remedy))
+    text(value)?.parse().map_err(|_| not_a_name())
+}
+
+fn not_a_name() -> Wrong {
+    ("is not a usable name".to_owned(), "write 1 to 32 of a-z, 0-9, _ and -, a letter first".to_owned())
+}
+
+fn moment(value: &Plain) -> Result<Timestamp, Wrong> {
+    let remedy = "write it with its zone, as in \"2026-11-23T10:15:00Z\"".to_owned();
+    time(text(value)?).map_err(|_| ("is not a time".to_owned(), remedy))
 }
 
 fn url(value: &Plain) -> Result<PostgresUrl, Wrong> {

@@ -10,7 +10,7 @@ pub enum Shape {
 }
 
 /// Every section, its shape and its settings, in the order of `config/holdfast.toml`.
-pub const SETTINGS: [(&str, Shape, &[&str]); 10] = [
+pub const SETTINGS: [(&str, Shape, &[&str]); 11] = [
     ("service", Shape::One, &["name", "environment", "state_dir"]),
     ("key", Shape::One, &["file", "kms", "recovery", "cipher"]),
     ("store", Shape::Many, &["name", "folder", "s3", "required"]),
@@ -19,6 +19,7 @@ pub const SETTINGS: [(&str, Shape, &[&str]); 10] = [
     ("base", Shape::One, &["every", "jobs"]),
     ("schema_image", Shape::One, &["quiet", "max_wait"]),
     ("retention", Shape::One, &["bases", "log", "delete"]),
+    ("hold", Shape::Many, &["name", "from", "to"]),
     ("objectives", Shape::One, &["rpo", "rto"]),
     ("listen", Shape::One, &["http"]),
 ];
@@ -30,7 +31,7 @@ const INLINE: [(&str, &[&str]); 2] = [
 ];
 
 /// What the design names and this version does not do: said as that, so that nobody looks for a spelling mistake.
-const LATER: [(&str, &str, &str); 10] = [
+const LATER: [(&str, &str, &str); 9] = [
     ("source", "redis", "use postgres = \"postgres://…\""),
     ("source", "files", "use postgres = \"postgres://…\""),
     ("source", "engine", "take it out: PostgreSQL has one engine"),
@@ -38,7 +39,6 @@ const LATER: [(&str, &str, &str); 10] = [
     ("standby", "", "take the section out"),
     ("drill", "", "take the section out"),
     ("verify", "", "take the section out"),
-    ("hold", "", "take the section out: nothing is deleted yet"),
     ("roles", "", "take the section out: restore has --roles"),
     ("audit", "", "take the section out"),
 ];

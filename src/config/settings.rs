@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::config::{NeedError, PostgresUrl};
 use crate::connect::kms::KmsTarget;
 use crate::crypto::recovery::RecoveryKey;
+use crate::log::Hold;
 use crate::model::SourceName;
 use crate::store::s3::S3Place;
 
@@ -32,6 +33,8 @@ pub struct Config {
     pub schema_image: SchemaImageSettings,
     /// `[retention]`
     pub retention: RetentionSettings,
+    /// Every `[[hold]]`: stretches that are kept in every source.
+    pub holds: Vec<Hold>,
     /// `[objectives]`
     pub objectives: Objectives,
     /// `[listen] http`; without it no port is opened.

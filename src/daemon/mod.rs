@@ -12,6 +12,7 @@ pub mod bases;
 pub mod board;
 pub mod control;
 pub mod entries;
+pub mod expire;
 pub mod guard;
 pub mod http;
 pub mod keeper;

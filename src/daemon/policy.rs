@@ -42,7 +42,7 @@ const fn log_verdict(error: &LogError) -> (Verdict, &'static str) {
         LogError::Object(_) | LogError::Missing { .. } => {
             (Verdict::Again(Duration::from_mins(1)), "The log in the store is damaged")
         }
-        LogError::Fenced { .. } => (Verdict::Fenced, "Another daemon took over the log"),
+        LogError::Fenced { .. } | LogError::Slept { .. } => (Verdict::Fenced, "Another daemon took over the log"),
         LogError::Twin { .. } => (Verdict::Fenced, "Two writers share one epoch"),
         LogError::Overtaken { .. } | LogError::Latched => {
             (Verdict::Again(Duration::ZERO), "The log must be opened anew")

@@ -69,6 +69,8 @@ pub struct BaseKnows {
     pub system_id: Option<u64>,
     /// Where it stands.
     pub point: Option<Lsn>,
+    /// The timeline that it is of.
+    pub timeline: Option<u32>,
 }
 
 /// What a life asks the bases for.
@@ -203,10 +205,12 @@ impl Capture {
         if until == Until::CaughtUp {
             self.wait_for_slot(&mut opened).await?;
         }
-        let BaseKnows { shapes, passed_over, system_id: base_of, point } = self.bases.newest_knows();
+        let BaseKnows { shapes, passed_over, system_id, timeline, point } = self.bases.newest_knows();
         let history = History::load(&self.env, &self.settings.name).await?;
         let logged = self.logged(&history).await?;
-        opened.compare(&Logged { system_id: logged.system_id.or(base_of), ..logged }).await?;
+        // The record of a life's session expires like everything else; the newest base is always there.
+        let (system_id, timeline) = (logged.system_id.or(system_id), logged.timeline.or(timeline));
+        opened.compare(&Logged { system_id, timeline, ..logged }).await?;
         if let Some(Err(error)) = self.last_server.as_ref().map(|file| file.keep(&opened.server())) {
             tracing::warn!(source = %self.settings.name, error = %error, "which server this is cannot be kept in state_dir");
         }
@@ -237,24 +241,24 @@ impl Capture {
         Ok(Pipeline::new(writer, Box::new(source), Arc::clone(&self.env.clock), observer))
     }
 
-    /// What the log says of the server that it is of; what the state folder says where the log's key is out of reach.
+    /// What the log says of the server that it is of; where its key is out of reach, what the state folder says.
     async fn logged(&self, history: &History) -> Result<Logged, LogError> {
         let durable = history.last().map_or(Lsn::ZERO, |last| Lsn::from(last.to));
         let unknown = Logged { durable, ..Logged::default() };
         if !history.blind {
             match last_session(&self.env, &self.settings.name, history).await {
-                Err(error) if error.is_out_of_reach() => {}
-                Err(error) => return Err(error),
                 Ok(None) => return Ok(unknown),
                 Ok(Some(session)) => {
                     return Logged::of(&session.wire, durable).map_err(|error| session.unreadable(error));
                 }
+                Err(error) if error.is_out_of_reach() => {}
+                Err(error) => return Err(error),
             }
         }
         let kept = self.last_server.as_ref().and_then(LastServer::recall);
-        let kept = kept.and_then(|kept| Logged::of(&kept, durable).ok());
+        let kept = kept.and_then(|json| Logged::of(&json, durable).ok());
         if kept.is_none() && history.log.is_some() {
-            let sentence = "this process may not open the log, and state_dir has no good file of the last server";
+            let sentence = "this process may not open the log and has no file of the last server in state_dir";
             tracing::warn!(source = %self.settings.name, "{sentence}: whether the server is the log's is not compared");
         }
         Ok(kept.unwrap_or(unknown))

@@ -1,13 +1,16 @@
 //! Taking the next epoch: a fence segment in the first hole of the log (L5).
 //!
 //! Whoever creates that object reigns: every put of an older writer meets a slot that is taken by a higher epoch, and
-//! what it had in flight beyond the hole is void, because epochs never fall along the slots.
+//! what it had in flight beyond the hole is void, because epochs never fall along the slots. So that this holds however
+//! long the older writer sleeps, a fence is never deleted, not even where all around it has expired; and whoever slept
+//! while taking a fence asks, once it is there, whether the slot is still of the log.
 
 use crate::codec::footer::Footer;
 use crate::codec::segment::{Header, ObjectKind};
 use crate::crypto::stream::sha256;
 use crate::entropy::draw;
 use crate::log::batch::Cursor;
+use crate::log::boundary;
 use crate::log::entry::Entry;
 use crate::log::env::LogEnv;
 use crate::log::error::{LogError, ObjectError, ObjectErrorKind};
@@ -110,6 +113,10 @@ async fn try_take(env: &LogEnv, source: &SourceName, history: History) -> Result
             return Err(LogError::FenceUndecided { epoch, source });
         }
         Err(error) => return Err(error.into()),
+    }
+    if boundary::first(env, source).await? > slot {
+        // While we slept others filled this slot and the rest, and it expired: our fence stands before the log.
+        return Ok(None);
     }
     let (header, _) = Header::decode(sealed.as_bytes()).map_err(|error| ObjectError { key, kind: error.into() })?;
     let hash = sha256(sealed.as_bytes());

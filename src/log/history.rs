@@ -56,10 +56,24 @@ pub struct History {
 }
 
 impl History {
-    /// Finds the log of `source`.
+    /// Finds the log of `source`. What expires while it is looked at is not missing.
     pub async fn load(env: &LogEnv, source: &SourceName) -> Result<Self, LogError> {
+        let mut boundary = boundary::newest(env, source).await?;
+        loop {
+            let found = Self::look(env, source, boundary.as_ref()).await;
+            if found.as_ref().is_ok_and(|history| history.missing.is_empty()) {
+                return found;
+            }
+            match boundary::newest(env, source).await {
+                Ok(now) if now != boundary => boundary = now,
+                Ok(_) | Err(_) => return found,
+            }
+        }
+    }
+
+    async fn look(env: &LogEnv, source: &SourceName, boundary: Option<&(ObjectKey, Slot)>) -> Result<Self, LogError> {
         let mut history = Self::default();
-        let first = history.find_boundary(env, source).await?;
+        let first = history.read_boundary(env, boundary).await?;
         history.trust_checkpoints(env, source, first).await?;
         history.read_tail(env, source, first).await?;
         Ok(history)
@@ -71,7 +85,10 @@ impl History {
     /// is the newest is not kept: a writer needs that, and uses `load`.
     pub async fn load_from(env: &LogEnv, source: &SourceName, mut known: Vec<Entry>) -> Result<Self, LogError> {
         let mut history = Self::default();
-        let first = history.find_boundary(env, source).await?;
+        let boundary = boundary::newest(env, source).await?;
+        let Ok(first) = history.read_boundary(env, boundary.as_ref()).await else {
+            return Self::load(env, source).await;
+        };
         known.retain(|entry| entry.slot >= first);
         // The last one's hash is what the log confirms; what stands behind it is listed again.
         let proved = known.iter().rposition(|entry| !entry.void && entry.hash.is_some());
@@ -91,8 +108,11 @@ impl History {
             Ok(false) | Err(_) => return Self::load(env, source).await,
         }
         history.entries = known;
-        history.read_tail(env, source, first).await?;
-        Ok(history)
+        match history.read_tail(env, source, first).await {
+            Ok(()) if history.missing.is_empty() => Ok(history),
+            Err(error) if error.is_store_trouble() => Err(error),
+            Ok(()) | Err(_) => Self::load(env, source).await,
+        }
     }
 
     /// The objects that count, in order.
@@ -129,18 +149,16 @@ impl History {
         self.entries.last().map_or(first, |entry| entry.slot.next())
     }
 
-    async fn find_boundary(&mut self, env: &LogEnv, source: &SourceName) -> Result<Slot, LogError> {
-        let mut keys = Keys::new(&*env.store, layout::boundaries_prefix(source), None);
-        let mut newest = None;
-        while let Some(key) = keys.next().await? {
-            newest = Some(key);
-        }
-        let Some(key) = newest else { return Ok(Slot::FIRST) };
-        let header = match self.open(env, &key).await {
+    async fn read_boundary(&mut self, env: &LogEnv, newest: Option<&(ObjectKey, Slot)>) -> Result<Slot, LogError> {
+        let Some((key, slot)) = newest else { return Ok(Slot::FIRST) };
+        let header = match self.open(env, key).await {
             Ok(object) => boundary::read(object)?,
-            Err(error) if error.is_out_of_reach() => self.clear(env, &key, ObjectKind::Boundary).await?,
+            Err(error) if error.is_out_of_reach() => self.clear(env, key, ObjectKind::Boundary).await?,
             Err(error) => return Err(error),
         };
+        if header.slot != *slot {
+            return Err(ObjectError { key: key.clone(), kind: ObjectErrorKind::Misplaced { what: "slot" } }.into());
+        }
         self.boundary = Some(header.slot);
         Ok(header.slot)
     }

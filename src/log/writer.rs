@@ -6,9 +6,14 @@
 //! At most [`IN_FLIGHT_PUTS_MAX`] puts are under way, so that few objects can ever stand beyond a hole. In the slots
 //! right behind a fence, where an older writer's late put can still land, each put waits for the one before: else an
 //! object of this reign could stand behind a slot that was lost to a late one, look live, and continue nothing.
+//!
+//! Creating without overwriting forgets what retention deleted: a writer that slept while others wrote, until what they
+//! wrote had expired, would find its next slots free. The fence that ended its reign is never deleted and stops it; and
+//! after [`SLEPT_AFTER`] without a slot made it asks once more, with the slot made, whether that is still of the log (L5).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::FutureExt;
 use futures::StreamExt;
@@ -21,6 +26,7 @@ use crate::crypto::sealed::Sealed;
 use crate::crypto::sealing::SealingKey;
 use crate::crypto::stream::sha256;
 use crate::log::batch::{Batch, Cursor, Cut, CutRule};
+use crate::log::boundary;
 use crate::log::checkpoint::Checkpoint;
 use crate::log::context::Context;
 use crate::log::entry::Entry;
@@ -42,7 +48,7 @@ pub struct Durable {
     /// Which.
     pub entry: Entry,
     /// How long its put took.
-    pub put_took: std::time::Duration,
+    pub put_took: Duration,
 }
 
 impl Durable {
@@ -52,11 +58,14 @@ impl Durable {
     }
 }
 
+/// Nothing expires that is younger than an hour; a writer that made no slot for so long may have slept longer.
+pub const SLEPT_AFTER: Duration = Duration::from_mins(1);
+
 /// A put that was answered.
 struct Landed {
     entry: Entry,
     bytes: usize,
-    put_took: std::time::Duration,
+    put_took: Duration,
 }
 
 /// Writes one log, for one reign.
@@ -77,6 +86,8 @@ pub struct Writer {
     landed: Slot,
     /// Up to this slot an older writer's late put can land.
     contested: Slot,
+    /// When the log was last known to be ours: by both clocks, since either may stand still while a machine does.
+    awake: (Tick, Timestamp),
     latch: Latch,
     durable: Position,
     repeat: Vec<Record>,
@@ -114,6 +125,7 @@ impl Writer {
             waiting: VecDeque::new(),
             landed: reign.next.before(),
             contested: Slot::new(reign.next.get().saturating_add(late)),
+            awake: (env.clock.tick(), env.clock.now()),
             latch: Latch::default(),
             durable: reign.cursor.to,
             repeat: Vec::new(),
@@ -259,11 +271,12 @@ impl Writer {
         sealed: Sealed,
         entry: Entry,
     ) -> impl Future<Output = Result<Landed, LogError>> + use<> {
-        let (env, source, epoch) = (self.env.clone(), self.source.clone(), self.epoch);
+        let (env, source, epoch, awake) = (self.env.clone(), self.source.clone(), self.epoch, self.awake);
         async move {
             let begun = env.clock.tick();
             match put_own(&*env.store, &key, &sealed).await? {
                 Put::Ours => {
+                    still_ours(&env, source, entry.slot, awake).await?;
                     let put_took = env.clock.tick().since(begun);
                     Ok(Landed { entry, bytes: sealed.len(), put_took })
                 }
@@ -301,6 +314,7 @@ impl Writer {
             let landed = self.latch.guard(landed)?;
             self.in_flight_bytes -= landed.bytes;
             self.landed = landed.entry.slot;
+            self.awake = (self.env.clock.tick(), self.env.clock.now());
             self.send();
             self.durable = landed.entry.to;
             self.unlisted.push(landed.entry.clone());
@@ -363,6 +377,22 @@ async fn wait<T>(future: &mut Option<BoxFuture<'static, T>>) -> Option<T> {
         Some(future) => Some(future.await),
         None => None,
     }
+}
+
+/// Whether a slot that we made is still of the log, asked only where we may have slept.
+async fn still_ours(
+    env: &LogEnv,
+    source_name: SourceName,
+    slot: Slot,
+    (tick, time): (Tick, Timestamp),
+) -> Result<(), LogError> {
+    let now = env.clock.now();
+    let apart = now.since(time).max(time.since(now)).max(env.clock.tick().since(tick));
+    if apart < SLEPT_AFTER {
+        return Ok(());
+    }
+    let boundary = boundary::first(env, &source_name).await?;
+    if slot < boundary { Err(LogError::Slept { source_name, slot, boundary }) } else { Ok(()) }
 }
 
 /// Whose object took our slot: the error tells what to do about it.

@@ -203,6 +203,7 @@ const fn log_verdict(error: &LogError) -> Verdict {
         | LogError::FenceUndecided { .. }
         | LogError::Twin { .. }
         | LogError::Overtaken { .. }
+        | LogError::Slept { .. }
         | LogError::Latched => Verdict::Failed,
     }
 }

@@ -316,7 +316,8 @@ impl Facts {
         self.entries.iter().filter(|entry| entry.slot >= from && entry.slot <= last).cloned().collect()
     }
 
-    fn too_early(&self, asked: &Target) -> NotRestorable {
+    /// Nothing that is stored leads to the target: it lies before.
+    pub fn too_early(&self, asked: &Target) -> NotRestorable {
         let first = self.bases.iter().find(|base| self.is_sound(base));
         let remedy = match first {
             Some(base) => format!("the first restorable instant is lsn:{} (base of {})", base.point, base.taken_at),

@@ -4,6 +4,7 @@
 //!   log/<source>/<slot>.seg                 one segment, fence or heartbeat of a source's log
 //!   checkpoint/<source>/<slot>.ckp          what came before that slot
 //!   boundary/<source>/<slot>.bnd            from that slot on everything must be there
+//!   hold/<source>/<name>.hold               a stretch that retention must keep; the name is as a source's
 //!   base/<source>/<base>/<number>.part      one object of a base
 //!   base/<source>/<base>/manifest           what makes these objects a base
 //!   keys/<32 hex>/<32 hex>.rewrap           later wraps of the data key of these wraps, for these keys
@@ -17,6 +18,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::model::BaseId;
+use crate::model::HoldName;
 use crate::model::ObjectKey;
 use crate::model::Slot;
 use crate::model::SourceName;
@@ -44,6 +46,13 @@ pub enum Named {
         source: SourceName,
         /// The first slot that must be there.
         slot: Slot,
+    },
+    /// A hold on a log.
+    Hold {
+        /// Whose log.
+        source: SourceName,
+        /// What it is called.
+        name: HoldName,
     },
     /// An object of a base.
     BasePart {
@@ -85,6 +94,11 @@ pub fn checkpoint(source: &SourceName, slot: Slot) -> ObjectKey {
 /// The name of a boundary.
 pub fn boundary(source: &SourceName, slot: Slot) -> ObjectKey {
     key(format_args!("boundary/{source}/{:016x}.bnd", slot.get()))
+}
+
+/// The name of a hold's object.
+pub fn hold(source: &SourceName, name: &HoldName) -> ObjectKey {
+    key(format_args!("hold/{source}/{name}.hold"))
 }
 
 /// The name of an object of a base.
@@ -129,6 +143,11 @@ pub fn checkpoints_prefix(source: &SourceName) -> String {
 /// What all boundaries of a source start with.
 pub fn boundaries_prefix(source: &SourceName) -> String {
     format!("boundary/{source}/")
+}
+
+/// What all holds of a source start with.
+pub fn holds_prefix(source: &SourceName) -> String {
+    format!("hold/{source}/")
 }
 
 /// What all objects of all bases of a source start with.
@@ -182,6 +201,7 @@ pub fn parse(name: &ObjectKey) -> Option<Named> {
         "log" => Named::Segment { source, slot: parse_slot(leaf, ".seg")? },
         "checkpoint" => Named::Checkpoint { source, slot: parse_slot(leaf, ".ckp")? },
         "boundary" => Named::Boundary { source, slot: parse_slot(leaf, ".bnd")? },
+        "hold" => Named::Hold { source, name: leaf.strip_suffix(".hold")?.parse().ok()? },
         "base" => {
             let base = parse_id(leaf)?;
             match parts.next()? {
@@ -229,6 +249,7 @@ mod tests {
             Named::Segment { source, slot } => segment(source, *slot),
             Named::Checkpoint { source, slot } => checkpoint(source, *slot),
             Named::Boundary { source, slot } => boundary(source, *slot),
+            Named::Hold { source, name } => hold(source, name),
             Named::BasePart { source, base, number } => base_part(source, *base, *number),
             Named::Manifest { source, base } => manifest(source, *base),
             Named::Rewrap { wraps, recipients } => {
@@ -243,15 +264,17 @@ mod tests {
     }
 
     fn named() -> impl Strategy<Value = Named> {
-        (0..7, source(), 1..=u64::MAX, any::<[u8; 16]>(), any::<u32>()).prop_map(|(kind, source, slot, id, number)| {
+        (0..8, source(), 1..=u64::MAX, any::<[u8; 16]>(), any::<u32>()).prop_map(|(kind, source, slot, id, number)| {
             let (slot, base) = (Slot::new(slot), BaseId::from_bytes(id));
+            let name = format!("case-{number}").parse().unwrap();
             match kind {
                 0 => Named::Segment { source, slot },
                 1 => Named::Checkpoint { source, slot },
                 2 => Named::Boundary { source, slot },
                 3 => Named::BasePart { source, base, number },
                 4 => Named::Manifest { source, base },
-                5 => Named::Rewrap { wraps: id, recipients: [7; 16] },
+                5 => Named::Hold { source, name },
+                6 => Named::Rewrap { wraps: id, recipients: [7; 16] },
                 _ => Named::Probe(id),
             }
         })
@@ -269,7 +292,7 @@ mod tests {
         }
 
         #[test]
-        fn any_name_that_parses_is_the_one_name_of_its_object(text in "(log|base|probe|keys|boundary|checkpoint)/[a-c0-1]{1,3}(/[0-9a-gA]{1,32}(.seg|.ckp|.bnd)?)?(/[0-9a-f]{8}.part|/manifest)?") {
+        fn any_name_that_parses_is_the_one_name_of_its_object(text in "(log|base|probe|keys|boundary|checkpoint|hold)/[a-c0-1]{1,3}(/[0-9a-gA]{1,32}(.seg|.ckp|.bnd|.hold)?)?(/[0-9a-f]{8}.part|/manifest)?") {
             if let Ok(key) = text.parse::<ObjectKey>() && let Some(named) = parse(&key) {
                 prop_assert_eq!(make(&named), key);
             }
@@ -296,6 +319,8 @@ mod tests {
             ("log/main/0000000000000001.seg/x",     "one part too many"),
             ("log/0main/0000000000000001.seg",      "not a source's name"),
             ("log/main",                            "a part is missing"),
+            ("hold/main/1.hold",                    "no name begins with a digit"),
+            ("hold/main/case",                      "not a hold's ending"),
             ("base/main/00/manifest",               "not a base's id"),
             ("other/main/0000000000000001.seg",     "no such kind"),
         ];

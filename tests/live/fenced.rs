@@ -88,9 +88,9 @@ async fn sleep_and_wake(site: &Site) -> Outcome {
         rule: CutRule { segment_bytes: 1 << 20, segment_age: Duration::from_millis(50) },
         board: Arc::new(Board::default()),
         catalog: Arc::new(|_| {}),
+        last_server: None,
         bases: Arc::new(NoBases),
         given_up: Arc::new(AtomicBool::new(false)),
-        last_server: None,
         moved: Arc::new(Notify::new()),
     });
     let (_keep, stop) = watch::channel(false);

@@ -16,6 +16,7 @@ mod catalog;
 mod check;
 mod copy;
 mod daemons;
+mod expire;
 mod fenced;
 mod guard;
 mod identity;

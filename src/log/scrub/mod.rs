@@ -36,8 +36,24 @@ use crate::store::{Keys, Part, StoreError, StoreErrorKind};
 /// What is told while a verification goes on.
 pub type Progress<'a> = &'a mut (dyn FnMut(&ScrubReport) + Send);
 
-/// Verifies the log of `source` from `since` on, or all of it.
+/// Verifies the log of `source` from `since` on, or all of it. What expires while it is looked at is not missing.
 pub async fn scrub(
+    env: &LogEnv,
+    source: &SourceName,
+    depth: Depth,
+    since: Option<Slot>,
+    progress: Progress<'_>,
+) -> ScrubReport {
+    loop {
+        let before = boundary::first(env, source).await.ok();
+        let report = look(env, source, depth, since, progress).await;
+        if report.outcome() != Outcome::Damaged || boundary::first(env, source).await.ok() == before {
+            return report;
+        }
+    }
+}
+
+async fn look(
     env: &LogEnv,
     source: &SourceName,
     depth: Depth,

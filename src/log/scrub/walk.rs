@@ -327,7 +327,8 @@ fn in_place(header: &Header, slot: Slot) -> Result<(), ObjectErrorKind> {
         | ObjectKind::Boundary
         | ObjectKind::BasePart
         | ObjectKind::Manifest
-        | ObjectKind::Rewrap => false,
+        | ObjectKind::Rewrap
+        | ObjectKind::Hold => false,
     };
     if header.slot != slot {
         return Err(ObjectErrorKind::Misplaced { what: "slot" });

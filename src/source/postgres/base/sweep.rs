@@ -98,6 +98,7 @@ async fn unfinished(env: &LogEnv, source: &SourceName) -> Result<Vec<(BaseId, Ti
                 Named::Segment { .. }
                 | Named::Checkpoint { .. }
                 | Named::Boundary { .. }
+                | Named::Hold { .. }
                 | Named::Rewrap { .. }
                 | Named::Probe(_),
             )

@@ -5,88 +5,17 @@
 #[path = "s3/mod.rs"]
 #[expect(dead_code, unreachable_pub, reason = "each test program uses what it needs")]
 mod s3;
-
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+#[path = "store_contract/stores.rs"]
+mod stores;
 
 use bytes::Bytes;
 use futures::future::join_all;
-use holdfast::clock::SystemClock;
 use holdfast::crypto::Sealed;
-use holdfast::entropy::{OsEntropy, SeededEntropy};
+use holdfast::entropy::SeededEntropy;
 use holdfast::model::ObjectKey;
 use holdfast::model::limits::LIST_PAGE_KEYS_MAX;
-use holdfast::store::S3Store;
-use holdfast::store::s3::S3Settings;
-use holdfast::store::{FolderStore, MemoryStore, Part, Put, PutNew, RetryRule, Retrying, Store};
 use holdfast::store::{OBJECT_BYTES_MAX, StoreErrorKind, Verdict, probe_refuses_overwrite, put_own};
-use tempfile::TempDir;
-
-use s3::double::Double;
-
-/// A new store, and what must live as long as it does.
-struct Fixture {
-    store: Arc<dyn Store>,
-    _folder: Option<TempDir>,
-    _double: Option<Double>,
-}
-
-async fn memory() -> Fixture {
-    Fixture { store: Arc::new(MemoryStore::new()), _folder: None, _double: None }
-}
-
-async fn folder() -> Fixture {
-    let folder = TempDir::new().unwrap();
-    let path = folder.path().join("store");
-    FolderStore::create(&path).await.unwrap();
-    let store = FolderStore::open(&path, Arc::new(SystemClock::new())).await.unwrap();
-    Fixture { store: Arc::new(store), _folder: Some(folder), _double: None }
-}
-
-async fn bucket(settings: S3Settings) -> Fixture {
-    let store = S3Store::open(settings, Arc::new(SystemClock::new())).await.unwrap();
-    Fixture { store: Arc::new(store), _folder: None, _double: None }
-}
-
-async fn double() -> Fixture {
-    let double = Double::start("backups").await;
-    let fixture = retrying(bucket(s3::settings(&double.endpoint, "backups", "site/")).await);
-    Fixture { _double: Some(double), ..fixture }
-}
-
-/// A prefix of its own in the one bucket of a real server.
-async fn prefix_of(server: &s3::servers::Server) -> Fixture {
-    static PREFIXES: AtomicU64 = AtomicU64::new(0);
-    let prefix = format!("site-{}/", PREFIXES.fetch_add(1, Ordering::Relaxed));
-    retrying(bucket(s3::settings(&server.endpoint, "ready", &prefix)).await)
-}
-
-async fn seaweed() -> Fixture {
-    prefix_of(s3::servers::seaweed().await).await
-}
-
-async fn moto() -> Fixture {
-    prefix_of(s3::servers::moto().await).await
-}
-
-fn retrying(inner: Fixture) -> Fixture {
-    let rule = RetryRule {
-        first_wait: Duration::from_millis(5),
-        wait_max: Duration::from_millis(50),
-        deadline: Duration::from_secs(30),
-    };
-    let store = Retrying::new(inner.store, Arc::new(SystemClock::new()), Arc::new(OsEntropy), rule);
-    Fixture { store: Arc::new(store), ..inner }
-}
-
-async fn retrying_memory() -> Fixture {
-    retrying(memory().await)
-}
-
-async fn retrying_folder() -> Fixture {
-    retrying(folder().await)
-}
+use holdfast::store::{Part, Put, PutNew, Store};
 
 /// Every promise for every store. `SeaweedFS` lists folder by folder, so that it has an order of its own, and takes a second
 /// and a half for each contended name.
@@ -110,7 +39,7 @@ macro_rules! every_store_keeps {
             $(
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $promise() {
-                    let fixture = crate::$store().await;
+                    let fixture = crate::stores::$store().await;
                     crate::$promise(&*fixture.store).await;
                 }
             )*

@@ -1,4 +1,4 @@
-//! `[[store]]`: a folder or a bucket, and never both.
+//! A store as configured, `[[store]]`: a folder or a bucket, and never both.
 
 use toml::de::DeTable;
 

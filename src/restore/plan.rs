@@ -254,13 +254,14 @@ impl Facts {
     }
 
     /// When everything that a base holds and the log lost had committed: nobody knows the times of such commits, only
-    /// that the first base behind them was taken later.
+    /// that every base behind them was taken later.
     fn lost_before(&self, base: &BaseFact) -> Option<Timestamp> {
         let point = base.point.position();
         let held = self.losses().filter(|(until, _)| *until < point);
-        let ends =
-            held.filter_map(|(_, place)| self.bases.iter().find(|base| base.point.position() >= place.min(point)));
-        ends.map(|base| base.taken_at).max()
+        let behind = |place: Position| self.bases.iter().filter(move |base| base.point.position() >= place.min(point));
+        // Whichever of them was taken first bounds it: so a base that expires makes the answer no bolder.
+        let ends = held.filter_map(|(_, place)| behind(place).map(|base| base.taken_at).min());
+        ends.max()
     }
 
     /// Whether anything shows that the base and the log are not altogether later than the target: nobody knows what the

@@ -11,6 +11,8 @@
 //! wrote had expired, would find its next slots free. The fence that ended its reign is never deleted and stops it; and
 //! after [`SLEPT_AFTER`] without a slot made it asks once more, with the slot made, whether that is still of the log (L5).
 
+mod rival;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +28,6 @@ use crate::crypto::sealed::Sealed;
 use crate::crypto::sealing::SealingKey;
 use crate::crypto::stream::sha256;
 use crate::log::batch::{Batch, Cursor, Cut, CutRule};
-use crate::log::boundary;
 use crate::log::checkpoint::Checkpoint;
 use crate::log::context::Context;
 use crate::log::entry::Entry;
@@ -36,6 +37,7 @@ use crate::log::fence::Reign;
 use crate::log::history::contiguous;
 use crate::log::latch::Latch;
 use crate::log::object::{Renewal, Seal, draft, may_be_own};
+use crate::log::writer::rival::{rival, still_ours};
 use crate::model::limits::{CHECKPOINT_EVERY_SLOTS, DATA_KEY_RENEW_AGAIN};
 use crate::model::limits::{IN_FLIGHT_BYTES_MAX, IN_FLIGHT_PUTS_MAX, SEGMENT_BYTES_MAX};
 use crate::model::{Epoch, Kind, LogId, ObjectKey, Position, Record, Slot, SourceName, Tick, Timestamp};
@@ -376,32 +378,6 @@ async fn wait<T>(future: &mut Option<BoxFuture<'static, T>>) -> Option<T> {
     match future {
         Some(future) => Some(future.await),
         None => None,
-    }
-}
-
-/// Whether a slot that we made is still of the log, asked only where we may have slept.
-async fn still_ours(
-    env: &LogEnv,
-    source_name: SourceName,
-    slot: Slot,
-    (tick, time): (Tick, Timestamp),
-) -> Result<(), LogError> {
-    let now = env.clock.now();
-    let apart = now.since(time).max(time.since(now)).max(env.clock.tick().since(tick));
-    if apart < SLEPT_AFTER {
-        return Ok(());
-    }
-    let boundary = boundary::first(env, &source_name).await?;
-    if slot < boundary { Err(LogError::Slept { source_name, slot, boundary }) } else { Ok(()) }
-}
-
-/// Whose object took our slot: the error tells what to do about it.
-fn rival(theirs: &Sealed, key: &ObjectKey, source: SourceName, ours: Epoch) -> LogError {
-    match Header::decode(theirs.as_bytes()) {
-        Err(error) => ObjectError { key: key.clone(), kind: error.into() }.into(),
-        Ok((header, _)) if header.epoch > ours => LogError::Fenced { source_name: source, ours, theirs: header.epoch },
-        Ok((header, _)) if header.epoch < ours => LogError::Overtaken { source_name: source, slot: header.slot },
-        Ok((header, _)) => LogError::Twin { source_name: source, slot: header.slot, epoch: ours },
     }
 }
 

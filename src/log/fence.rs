@@ -114,9 +114,12 @@ async fn try_take(env: &LogEnv, source: &SourceName, history: History) -> Result
         }
         Err(error) => return Err(error.into()),
     }
-    if boundary::first(env, source).await? > slot {
+    match boundary::first(env, source).await {
         // While we slept others filled this slot and the rest, and it expired: our fence stands before the log.
-        return Ok(None);
+        Ok(first) if first > slot => return Ok(None),
+        Ok(_) => {}
+        // The fence is ours and stands: whoever comes next must not take it for a rival's.
+        Err(source) => return Err(LogError::FenceUndecided { epoch, source }),
     }
     let (header, _) = Header::decode(sealed.as_bytes()).map_err(|error| ObjectError { key, kind: error.into() })?;
     let hash = sha256(sealed.as_bytes());

@@ -20,15 +20,14 @@ pub struct Verify {
     pub(crate) env: LogEnv,
     pub(crate) depth: Depth,
     pub(crate) bytes_per_second: u64,
-    /// Every configured source, and where its slot can be asked.
-    pub(crate) expected: Vec<(SourceName, Option<SlotWitness>)>,
+    /// Every configured source, and where its slot can be asked, or why nowhere.
+    pub(crate) expected: Vec<(SourceName, Result<SlotWitness, String>)>,
 }
 
 impl Verify {
     /// One that looks so closely, and reads no faster than it may.
     pub fn new(config: &Config, env: &LogEnv, depth: Depth, bytes_per_second: u64) -> Self {
-        // An address that cannot be read is told when capture starts.
-        let witness = |source| assemble::slot_witness(source).ok();
+        let witness = |source| assemble::slot_witness(source).map_err(|error| chain(&error));
         let expected = config.sources.iter().map(|source| (source.name.clone(), witness(source))).collect();
         Self { env: env.clone(), depth, bytes_per_second, expected }
     }
@@ -42,9 +41,13 @@ impl Verify {
         let order = Order { depth: self.depth, since: None, jobs: 1, bytes_per_second: Some(self.bytes_per_second) };
         let mut all = Vec::new();
         for name in stored {
-            let slot = self.expected.iter().find(|(expected, _)| *expected == name);
-            let slot = slot.and_then(|(_, witness)| witness.as_ref());
-            all.push(verify::source(&self.env, &name, order, slot, &mut ()).await);
+            let witness = self.expected.iter().find(|(expected, _)| *expected == name).map(|(_, witness)| witness);
+            let slot = witness.and_then(|witness| witness.as_ref().ok());
+            let mut verified = verify::source(&self.env, &name, order, slot, &mut ()).await;
+            if let Some(Err(why)) = witness {
+                verified.slot = Some(SlotSaid::Nothing(why.clone()));
+            }
+            all.push(verified);
         }
         Ok(all)
     }
@@ -77,7 +80,14 @@ fn sound(all: &[Verified]) -> String {
     let bytes: u64 = reports().map(|report| report.bytes_checked).sum();
     let agree = all.iter().filter(|verified| matches!(verified.slot, Some(SlotSaid::Agrees(_)))).count();
     let asked = all.iter().filter(|verified| verified.slot.is_some()).count();
-    format!("{objects} objects are sound, {bytes} bytes were read; {agree} of {asked} slots agree with the log's end")
+    let silent = all.iter().filter_map(|verified| match &verified.slot {
+        Some(said @ SlotSaid::Nothing(_)) => Some(format!("; source {}: {}", verified.source, said.sentence())),
+        Some(SlotSaid::Agrees(_) | SlotSaid::Ahead(_) | SlotSaid::Gap(_)) | None => None,
+    });
+    let silent: String = silent.collect();
+    format!(
+        "{objects} objects are sound, {bytes} bytes were read; {agree} of {asked} slots agree with the log's end{silent}"
+    )
 }
 
 fn found(all: &[Verified]) -> String {

@@ -36,7 +36,7 @@ deny:
 bench: ## the figures, side by side with others' programs
 	@ops/setup --bench
 	cargo build --release --locked
-	cargo bench --locked --bench parts
+	cargo bench --locked --bench parts --bench puts --bench whole_log
 	benches/side_by_side.py
 
 test-long: setup ## the same with more seeds and sizes, hours of it; takes up where it stopped

@@ -135,6 +135,10 @@ impl Process {
                 return State::Stopped;
             }
             LogError::FenceUndecided { epoch, .. } => self.epoch = Some(*epoch),
+            LogError::Slept { .. } => {
+                mischief.broke("l5", "a writer slept through an expiry that never was");
+                return State::Stopped;
+            }
             LogError::Disordered { what } => mischief.broke("l2", what),
             LogError::Store(_)
             | LogError::Object(_)

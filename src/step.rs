@@ -34,11 +34,15 @@ pub enum Step {
     Manifest,
     /// Between two statements of `init`.
     InitStatement,
+    /// A boundary is durable and nothing behind it was deleted.
+    Boundary,
+    /// One object that expired is gone.
+    Deleted,
 }
 
 impl Step {
     /// Every step, in the order in which a record meets them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::RecordRead,
         Self::Cut,
         Self::Sealed,
@@ -52,6 +56,8 @@ impl Step {
         Self::BaseObject,
         Self::Manifest,
         Self::InitStatement,
+        Self::Boundary,
+        Self::Deleted,
     ];
 
     /// The name on the command line.
@@ -70,6 +76,8 @@ impl Step {
             Self::BaseObject => "base-object",
             Self::Manifest => "manifest",
             Self::InitStatement => "init-statement",
+            Self::Boundary => "boundary",
+            Self::Deleted => "deleted",
         }
     }
 

@@ -20,11 +20,33 @@ fn remark(line: &str) -> Option<&str> {
     line.split_once(" = ").and_then(|(_, rest)| rest.split_once(" # ")).map(|(_, remark)| remark)
 }
 
+/// A setting that stands where another one stands in the example, and is commented out there.
+fn is_alternative(line: &str) -> bool {
+    line.starts_with("# ") && remark(line).is_some_and(|remark| remark.starts_with("instead of"))
+}
+
+#[test]
+fn every_alternative_can_stand_in_the_place_of_the_other() {
+    let text = example();
+    let alternatives: Vec<&str> = text.lines().filter(|line| is_alternative(line)).collect();
+    assert!(!alternatives.is_empty());
+    for line in alternatives {
+        let other = remark(line).unwrap().trim_start_matches("instead of ").split(':').next().unwrap();
+        let replaced: Vec<&str> = text
+            .lines()
+            .filter(|old| !(old.starts_with(&format!("{other} = "))) || old.contains("/etc/"))
+            .map(|old| if old == line { line.trim_start_matches("# ") } else { old })
+            .collect();
+        assert_ne!(parse(&replaced.join("\n")), parse(&text), "{line}");
+    }
+}
+
 #[test]
 fn every_setting_is_stated_in_its_section_and_in_order() {
     let stated: Vec<String> = example()
         .lines()
-        .filter(|line| !line.starts_with('#') && !line.is_empty())
+        .filter(|line| (!line.starts_with('#') || is_alternative(line)) && !line.is_empty())
+        .map(|line| line.trim_start_matches("# "))
         .map(|line| line.split(" = ").next().unwrap().to_owned())
         .collect();
     let mut known = Vec::new();
@@ -49,7 +71,7 @@ fn every_stated_default_is_the_true_one() {
 #[test]
 fn what_is_needed_is_needed_and_what_is_yours_may_go() {
     let text = example();
-    for line in text.lines().filter(|line| remark(line).is_some()) {
+    for line in text.lines().filter(|line| remark(line).is_some() && !is_alternative(line)) {
         let rest = text.lines().filter(|other| *other != line).collect::<Vec<_>>().join("\n");
         let parsed = Config::parse(Path::new("holdfast.toml"), &rest, &Machine);
         assert_eq!(parsed.is_err(), remark(line).unwrap().starts_with("needed"), "without: {line}");

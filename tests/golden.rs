@@ -15,7 +15,7 @@ use futures::FutureExt;
 use holdfast::clock::ManualClock;
 use holdfast::codec::footer::{Counts, Footer, FrameEntry, Subject};
 use holdfast::codec::frame::pack;
-use holdfast::codec::gap::{Gap, Reason};
+use holdfast::codec::gap::{Gap, GapTable, Reason};
 use holdfast::codec::record;
 use holdfast::codec::segment::{Flags, Header, ObjectKind, Suite};
 use holdfast::crypto::file::{FileKey, KeyFile};
@@ -25,7 +25,7 @@ use holdfast::entropy::SeededEntropy;
 use holdfast::log::checkpoint::Checkpoint;
 use holdfast::log::object::{Object, Seal, draft};
 use holdfast::log::rewrap::{self, Rewrapped};
-use holdfast::log::{Entry, LogEnv, Segment, boundary};
+use holdfast::log::{Entry, Hold, LogEnv, Segment, boundary};
 use holdfast::model::{BaseId, Commit, Epoch, Kind, LogId, ObjectKey, Piece, Position, Record, Role};
 use holdfast::model::{Slot, SourceName, Timestamp, Xid};
 use holdfast::store::{MemoryStore, Part, layout};
@@ -81,8 +81,7 @@ fn leave(name: &str, made: &[u8]) -> PathBuf {
 /// A record of every kind, role and piece.
 fn records() -> Vec<Record> {
     let commit = |position, time| Role::Commits(Commit { position: at(position), time: micros(time) });
-    let gap =
-        Gap { exact_until: at(0x200), time: micros(-5), reason: Reason::SlotAhead, detail: "überholt".to_owned() };
+    let gap = gap();
     let piece = |piece, wire: &'static [u8]| Record { piece, ..Record::wire(Role::Inside, Bytes::from_static(wire)) };
     vec![
         Record::own(Kind::Session, Bytes::from_static(b"session")),
@@ -98,6 +97,12 @@ fn records() -> Vec<Record> {
         Record { role: commit(0x180, i64::MIN), ..Record::own(Kind::Heartbeat, Bytes::new()) },
         Record::own(Kind::Gap, gap.encode()),
     ]
+}
+
+fn gap() -> Gap {
+    let table = GapTable { id: 16_384, schema: "public".to_owned(), name: "tür".to_owned() };
+    let (exact_until, time, reason) = (at(0x200), micros(-5), Reason::SlotAhead);
+    Gap { exact_until, time, reason, tables: vec![table], detail: "überholt".to_owned() }
 }
 
 fn frame_of(records: &[Record]) -> Vec<u8> {
@@ -124,8 +129,6 @@ fn header() -> Header {
 
 fn footer(frames: Vec<FrameEntry>) -> Footer {
     let counts = Counts { inserts: 1, updates: 2, deletes: 3, truncates: 4 };
-    let gap =
-        Gap { exact_until: at(0x200), time: micros(-5), reason: Reason::SlotAhead, detail: "überholt".to_owned() };
     Footer {
         frames,
         records: 12,
@@ -133,7 +136,7 @@ fn footer(frames: Vec<FrameEntry>) -> Footer {
         xid_least: Xid::new(8),
         xid_most: Xid::new(8),
         subjects: vec![Subject { id: 16_384, name: "public.tür".to_owned(), counts }],
-        gaps: vec![gap],
+        gaps: vec![gap()],
     }
 }
 
@@ -256,6 +259,16 @@ fn a_checkpoint_and_a_boundary_of_version_1_say_what_came_before() {
     let object = open(&layout::boundary(&main_source(), first.slot), bytes);
     let header = boundary::read(object).unwrap();
     assert_eq!((header.slot, header.from, header.previous), (first.slot, first.from, [0x22; 32]));
+}
+
+#[test]
+fn a_hold_of_version_1_says_what_is_kept() {
+    let mut seal = at_once(Seal::begin(&env(Suite::default()), *LOG.as_bytes(), Epoch::new(0))).unwrap();
+    let (from, to) = (micros(1_699_999_999_000_000), Timestamp::MAX);
+    let hold = Hold { name: "case-17".parse().unwrap(), from, to };
+    let bytes = golden("hold.bin", hold.seal(&mut seal).unwrap().as_bytes());
+    let object = open(&layout::hold(&main_source(), &hold.name), bytes);
+    assert_eq!(Hold::read(object).unwrap(), hold);
 }
 
 #[test]

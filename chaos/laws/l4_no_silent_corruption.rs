@@ -7,6 +7,7 @@ use crate::chaos::faults::Mischief;
 use crate::chaos::laws::l2_whole_transactions_in_order;
 use crate::chaos::oracle;
 use crate::chaos::upstream::Upstream;
+use crate::log::scrub::Order;
 use crate::log::{Depth, LogEnv, Outcome, scrub};
 use crate::model::{ObjectKey, SourceName};
 use crate::store::{MemoryStore, Part, Store};
@@ -16,7 +17,7 @@ const DAMAGES: u64 = 12;
 
 /// Whether a full verification has nothing to say.
 pub async fn check(env: &LogEnv, source: &SourceName) -> Result<(), String> {
-    let report = scrub(env, source, Depth::Full, None, &mut |_| {}).await;
+    let report = scrub(env, source, Order::all(Depth::Full), &mut ()).await;
     if report.outcome() == Outcome::Sound { Ok(()) } else { Err(format!("{:?}", report.findings)) }
 }
 
@@ -45,7 +46,7 @@ pub async fn check_damaged(
         let removed = damaged.is_none();
         store.tamper(&key, damaged);
         let read = oracle::restored(env, source).await;
-        let report = scrub(env, source, Depth::Full, None, &mut |_| {}).await;
+        let report = scrub(env, source, Order::all(Depth::Full), &mut ()).await;
         store.tamper(&key, Some(body));
         if let Ok((rows, _)) = read {
             let true_rows = l2_whole_transactions_in_order::check(&rows, upstream);

@@ -1,5 +1,13 @@
 //! The whole command line as a value: what can be asked for, and the help that an operator reads at three in the morning.
 
+mod retention;
+mod stores;
+mod verify;
+
+pub use retention::{ExpireArgs, HoldAddArgs, HoldRemoveArgs, HoldVerb};
+pub use stores::{CatalogVerb, CheckArgs, ListArgs, PromoteArgs, StoreChoice, StoreVerb};
+pub use verify::{Since, VerifyArgs};
+
 use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
@@ -11,10 +19,6 @@ use crate::config::PostgresUrl;
 use crate::model::{SourceName, Timestamp};
 use crate::restore::target::{Target, mark, time};
 use crate::step::{Death, DeathError};
-
-mod stores;
-
-pub use stores::{CatalogVerb, CheckArgs, ListArgs, PromoteArgs, StoreChoice, StoreVerb};
 
 /// Keeps one continuous, encrypted history of PostgreSQL, and brings it back as it was at any moment.
 #[derive(Debug, Parser)]
@@ -67,8 +71,14 @@ pub enum Verb {
     #[command(after_help = RESTORE)]
     Restore(RestoreArgs),
     /// Read back what is stored and prove that it is whole
-    #[command(after_help = VERIFY)]
+    #[command(after_help = verify::VERIFY)]
     Verify(VerifyArgs),
+    /// Show what has expired; with --yes, delete it
+    #[command(after_help = retention::EXPIRE)]
+    Expire(ExpireArgs),
+    /// Stretches of history that stay, whatever retention says
+    #[command(subcommand, subcommand_value_name = "VERB", subcommand_help_heading = "Verbs")]
+    Hold(HoldVerb),
     /// Show positions, lag and the last base
     Status,
     /// Put a named point into the history, to restore to it later with --to mark:NAME
@@ -108,8 +118,8 @@ pub struct RunArgs {
     /// Capture what there is now and leave: no base, no open port
     #[arg(long)]
     pub until_caught_up: bool,
-    /// Run these jobs instead of capturing, for a role that may delete or decrypt
-    #[arg(long, value_name = "JOB", value_delimiter = ',', conflicts_with = "until_caught_up", hide = true)]
+    /// Run these jobs once instead of capturing, for a role that may delete or decrypt; several with commas
+    #[arg(long, value_name = "JOB", value_delimiter = ',', conflicts_with = "until_caught_up")]
     pub jobs: Vec<Job>,
 }
 
@@ -118,9 +128,9 @@ pub struct RunArgs {
 pub enum Job {
     /// Delete what retention no longer needs
     Expire,
-    /// Read back what is stored
+    /// Read back every byte of what is stored
     Verify,
-    /// Restore a random point and compare
+    /// Restore a random point and compare; not in this version
     Drill,
     /// Remove what broken bases left behind
     Sweep,
@@ -304,29 +314,6 @@ impl RestoreArgs {
         }
         Ok(found)
     }
-}
-
-const VERIFY: &str = "\
-Exit code 4 if anything is damaged; else 7 if anything could not be read; else 0.";
-
-/// `verify`
-#[derive(Debug, Arguments)]
-pub struct VerifyArgs {
-    /// The store.
-    #[command(flatten)]
-    pub store: StoreChoice,
-    /// Names and chain alone, without reading every byte
-    #[arg(long)]
-    pub quick: bool,
-    /// Objects that are read at once
-    #[arg(long, value_name = "N", value_parser = jobs, default_value = "2")]
-    pub jobs: usize,
-    /// What was written at or after this time, zone required [default: everything]
-    #[arg(long, value_name = "TIME", value_parser = time)]
-    pub since: Option<Timestamp>,
-    /// Of this source alone
-    #[arg(long, value_name = "NAME")]
-    pub source: Option<SourceName>,
 }
 
 /// `mark`

@@ -7,13 +7,14 @@ use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::init;
 use crate::cli::scene::Scene;
-use crate::config::SourceSettings;
+use crate::config::{SourceSettings, StorePlace};
 use crate::daemon::{assemble, chain, mirrors};
-use crate::log::{History, LogEnv};
+use crate::log::{History, LogEnv, hold};
 use crate::model::Lsn;
 use crate::restore::bases;
 use crate::source::postgres::check::{self, CheckPlan, Finding, Verdict};
-use crate::store::probe_refuses_overwrite;
+use crate::store::s3::{Lock, Protection, S3Place, Versioning};
+use crate::store::{probe_refuses_overwrite, sources};
 
 /// What was found, of which source; `None` for what concerns all.
 struct Found<'a> {
@@ -28,6 +29,9 @@ pub async fn run(scene: &Scene, args: &CheckArgs) -> Result<Exit, Failure> {
         Ok(env) => {
             found.push(Found { source: None, finding: finding("key and store", Verdict::Ok, "can be opened", "") });
             found.push(Found { source: None, finding: probe(&env).await });
+            if let StorePlace::S3(place) = &scene.config.store.place {
+                found.push(Found { source: None, finding: protection(scene, place).await });
+            }
             Some(env)
         }
         Err(failure) => {
@@ -37,8 +41,9 @@ pub async fn run(scene: &Scene, args: &CheckArgs) -> Result<Exit, Failure> {
             None
         }
     };
-    if let Some(env) = &env {
-        of_mirrors(scene, env, &mut found).await;
+    if let Some(env) = env.as_ref().filter(|_| !scene.from_mirror) {
+        let all = of_mirrors(scene, env).await;
+        found.extend(all.into_iter().map(|finding| Found { source: None, finding }));
     }
     for source in scene.config.need_sources()? {
         if args.fix {
@@ -74,7 +79,7 @@ async fn probe(env: &LogEnv) -> Finding {
                 finding(name, Verdict::Warning, &chain(&error), remedy)
             }
             (Probed::OverwriteClaimed | Probed::Overwritten | Probed::Winners(_), _) => {
-                let remedy = "use another file system: on this one two daemons could overwrite each other";
+                let remedy = "use another file system or server: on this one two daemons could overwrite each other";
                 finding(name, Verdict::Failure, "the store lets an object be put twice", remedy)
             }
         },
@@ -82,22 +87,72 @@ async fn probe(env: &LogEnv) -> Finding {
 }
 
 /// Whether each mirror is there and keeps the contract, and whether the stores agree on which of them decides.
-async fn of_mirrors(scene: &Scene, env: &LogEnv, found: &mut Vec<Found<'_>>) {
-    let mut push = |finding| found.push(Found { source: None, finding });
-    match mirrors::may_decide(env, &scene.config).await {
-        Ok(_silent) => push(finding("first store", Verdict::Ok, &format!("{} decides", scene.config.store.name), "")),
-        Err(error) => push(finding("first store", Verdict::Failure, &chain(&error), "see the runbook")),
+async fn of_mirrors(scene: &Scene, env: &LogEnv) -> Vec<Finding> {
+    let mut found = vec![match mirrors::may_decide(env, &scene.config).await {
+        Ok(_silent) => finding("first store", Verdict::Ok, &format!("{} decides", scene.config.store.name), ""),
+        Err(error) => {
+            finding("first store", Verdict::Failure, &chain(&error), "see `Another store was made the first one`")
+        }
+    }];
+    if scene.config.mirrors.is_empty() {
+        let remedy = "add a second [[store]], on another disk or in another region: the daemon keeps it in step";
+        found.push(finding("mirror", Verdict::Warning, "there is none: with the store all history is lost", remedy));
     }
     for settings in &scene.config.mirrors {
-        let opened = assemble::open_store(settings, &env.clock).await;
-        let probed = match opened {
-            Ok(store) => probe(&LogEnv { store, ..env.clone() }).await,
+        let store = match assemble::open_store(settings, &scene.clock, &scene.entropy).await {
+            Ok(store) => store,
             Err(error) => {
                 let verdict = if settings.required { Verdict::Failure } else { Verdict::Warning };
-                finding("mirror", verdict, &chain(&error), "see to it; the daemon catches up by itself")
+                let what = format!("{}: {}", settings.name, chain(&error));
+                found.push(finding("mirror", verdict, &what, "see to it; the daemon catches up by itself"));
+                continue;
             }
         };
-        push(Finding { name: "mirror", what: format!("{}: {}", settings.name, probed.what), ..probed });
+        let there = LogEnv { store, ..env.clone() };
+        let probed = probe(&there).await;
+        found.push(Finding { name: "mirror", what: format!("{}: {}", settings.name, probed.what), ..probed });
+        found.extend(of_holds(env, &there, &settings.name).await);
+    }
+    found
+}
+
+/// Holds that were taken off while a mirror was away stay there, and keep more than they need.
+async fn of_holds(first: &LogEnv, mirror: &LogEnv, name: &str) -> Option<Finding> {
+    let mut left = Vec::new();
+    for source in sources(&*mirror.store).await.ok()? {
+        let ours = hold::list(first, &source).await.ok()?;
+        let theirs = hold::list(mirror, &source).await.ok()?;
+        left.extend(theirs.into_iter().filter(|hold| !ours.contains(hold)).map(|hold| hold.name.to_string()));
+    }
+    let what = format!("{name}: keeps holds that the first store does not have: {}", left.join(", "));
+    let remedy = "take them off there too with `holdfast hold remove NAME`, or put them back with `hold add`";
+    (!left.is_empty()).then(|| finding("mirror", Verdict::Warning, &what, remedy))
+}
+
+/// What guards a bucket's objects from whoever holds credentials. A prefix without is no failure: the log is as exact.
+async fn protection(scene: &Scene, place: &S3Place) -> Finding {
+    let name = "versions and lock";
+    let asked = match assemble::bucket(place, &scene.clock).await {
+        Ok(bucket) => bucket.protection().await,
+        Err(error) => Err(error),
+    };
+    let remedy =
+        "let the bucket keep versions and lock new objects (Object Lock), or whoever may delete can end all history";
+    match asked {
+        Err(error) => finding(name, Verdict::Warning, &chain(&error), "let this role read the bucket's configuration"),
+        Ok(Protection { versioning: Versioning::On, lock: Lock::Compliance { days } }) => {
+            finding(name, Verdict::Ok, &format!("versions are kept, and nobody deletes for {days} days"), "")
+        }
+        Ok(Protection { versioning: Versioning::On, lock: Lock::Governance { days } }) => {
+            let what = format!("versions are kept; for {days} days only who may bypass governance deletes");
+            finding(name, Verdict::Ok, &what, "")
+        }
+        Ok(Protection { versioning: Versioning::On, lock: Lock::NoDefault | Lock::Off }) => {
+            finding(name, Verdict::Warning, "versions are kept and nothing locks them", remedy)
+        }
+        Ok(Protection { versioning: Versioning::Suspended | Versioning::Off, lock: _ }) => {
+            finding(name, Verdict::Warning, "the bucket keeps no versions", remedy)
+        }
     }
 }
 

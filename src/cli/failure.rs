@@ -5,6 +5,7 @@ use std::error::Error;
 use crate::cli::exit::Exit;
 use crate::config::{ConfigError, NeedError};
 use crate::daemon::assemble::AssembleError;
+use crate::daemon::jobs::once::NotInThisVersion;
 use crate::log::{LogError, ObjectErrorKind};
 use crate::store::mirror::PassError;
 use crate::store::order::OrderError;
@@ -46,10 +47,20 @@ impl From<NeedError> for Failure {
 impl From<AssembleError> for Failure {
     fn from(error: AssembleError) -> Self {
         let exit = match &error {
-            AssembleError::Key(_) | AssembleError::DataKey(_) | AssembleError::Store(_) => Exit::Unavailable,
+            AssembleError::Key(_)
+            | AssembleError::DataKey(_)
+            | AssembleError::Store(_)
+            | AssembleError::Stranger(_)
+            | AssembleError::Overwrites { .. } => Exit::Unavailable,
             AssembleError::Target { .. } => Exit::Usage,
         };
         Self::of(exit, error)
+    }
+}
+
+impl From<NotInThisVersion> for Failure {
+    fn from(error: NotInThisVersion) -> Self {
+        Self::of(Exit::Usage, error)
     }
 }
 
@@ -111,7 +122,7 @@ pub const fn log_exit(error: &LogError) -> Exit {
         },
         LogError::Key(_) | LogError::FenceUndecided { .. } => Exit::Unavailable,
         LogError::Missing { .. } => Exit::VerificationFailed,
-        LogError::Fenced { .. } | LogError::Twin { .. } => Exit::Fenced,
+        LogError::Fenced { .. } | LogError::Twin { .. } | LogError::Slept { .. } => Exit::Fenced,
         LogError::Overtaken { .. } | LogError::Latched | LogError::Disordered { .. } => Exit::Failed,
     }
 }

@@ -10,10 +10,14 @@ use crate::cli::failure::Failure;
 use crate::cli::histories::histories;
 use crate::cli::restore::failed;
 use crate::cli::scene::Scene;
+use crate::log::Hole;
 use crate::model::{Lsn, SourceName};
 use crate::restore::Survey;
 use crate::restore::windows::{ListedBase, Window, windows};
 use crate::store::sources;
+
+/// Missing objects that are shown; `verify` names all.
+const HOLES_SHOWN_MAX: usize = 10;
 
 /// What is listed of one source.
 struct Listed {
@@ -50,12 +54,13 @@ fn as_json(listed: &Listed) -> serde_json::Value {
         json!({
             "exact_until": Lsn::from(placed.gap.exact_until).to_string(), "noticed_at": Lsn::from(placed.place).to_string(),
             "time": placed.gap.time.to_string(), "reason": placed.gap.reason.name(), "detail": placed.gap.detail,
+            "tables": placed.gap.tables.iter().map(ToString::to_string).collect::<Vec<_>>(),
         })
     });
     json!({
         "source": listed.source.to_string(), "log": facts.log.map(|log| log.to_string()),
         "segments": facts.entries.len(), "bytes": facts.entries.iter().map(|entry| entry.bytes).sum::<u64>(),
-        "durable": Lsn::from(facts.end()).to_string(), "missing": facts.missing.map(crate::model::Slot::get),
+        "durable": Lsn::from(facts.end()).to_string(), "missing": facts.holes.first().map(|hole| hole.slot.get()),
         "restorable": listed.windows, "bases": listed.bases, "gaps": gaps.collect::<Vec<_>>(),
     })
 }
@@ -75,14 +80,20 @@ fn text(listed: &Listed) -> String {
         let _never = writeln!(text, "  gap      after {until}, {}: {} ({})", gap.time, gap.reason.name(), gap.detail);
     }
     for window in &listed.windows {
-        let Window { from, from_time, to, to_time } = window;
-        let _never = writeln!(text, "  restore  any instant from {from_time} ({from}) to {to_time} ({to})");
+        let Window { from, from_time, to, to_time, without } = window;
+        let but = if without.is_empty() { String::new() } else { format!(", but for {}", without.join(", ")) };
+        let _never = writeln!(text, "  restore  any instant from {from_time} ({from}) to {to_time} ({to}){but}");
     }
     if listed.windows.is_empty() {
         text.push_str("  restore  nothing yet: there is no base\n");
     }
-    if let Some(slot) = facts.missing {
-        let _never = writeln!(text, "  DAMAGE   object {slot} of the log is missing; run holdfast verify");
+    for Hole { slot, until, place } in facts.holes.iter().take(HOLES_SHOWN_MAX) {
+        let (until, place) = (Lsn::from(*until), Lsn::from(*place));
+        let _never = writeln!(
+            text,
+            "  DAMAGE   object {slot} of the log is missing: lost is what committed after {until} and up to {place}; \
+             run holdfast verify"
+        );
     }
     text
 }

@@ -5,10 +5,13 @@ pub mod ask;
 pub mod backup;
 pub mod catalog;
 pub mod check;
+pub mod evidence;
 pub mod exit;
+pub mod expire;
 pub mod failure;
 pub mod find;
 pub mod histories;
+pub mod hold;
 pub mod init;
 pub mod keys;
 pub mod list;
@@ -75,6 +78,8 @@ async fn dispatch(args: &Args) -> Result<Exit, Failure> {
         Verb::Backup(backup) => backup::run(&scene, backup).await,
         Verb::Init(init) => init::run(&scene, init).await,
         Verb::Verify(verify) => verify::run(&scene, verify).await,
+        Verb::Expire(expire) => expire::run(&scene, expire).await,
+        Verb::Hold(verb) => hold::run(&scene, verb).await,
         Verb::Status => status::run(&scene).await,
         Verb::Mark(mark) => mark::run(&scene, mark).await,
         Verb::Catalog(verb) => catalog::run(&scene, verb).await,

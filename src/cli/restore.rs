@@ -28,7 +28,7 @@ pub async fn run(scene: &Scene, args: &RestoreArgs) -> Result<Exit, Failure> {
     let mut plans = Vec::new();
     for source in wanted(&env, &destinations).await? {
         let survey = Survey::take(&env, &source).await.map_err(failed)?;
-        plans.push(survey.plan(&args.to, rule).await.map_err(failed)?);
+        plans.push(survey.plan(&args.to, rule, &args.only).await.map_err(failed)?);
     }
     if args.dry_run {
         let text: Vec<_> = plans.iter().map(Plan::to_string).collect();
@@ -127,7 +127,7 @@ fn plan_json(plan: &Plan) -> serde_json::Value {
         "base_point": plan.point.to_string(), "segments": plan.segments.len(), "bytes": plan.bytes,
         "stops_at": Lsn::from(plan.stop.position).to_string(), "last_included": point(plan.stop.last),
         "first_excluded": point(plan.stop.excluded), "excluded_not_after": plan.stop.excluded_not_after,
-        "warnings": plan.warnings,
+        "inexact": plan.inexact, "warnings": plan.warnings,
     })
 }
 
@@ -145,6 +145,7 @@ fn text(report: &RestoreReport) -> String {
     lines.push(format!("  base        {} rows of {}", report.base_rows, report.base));
     lines.push(format!("  log         {} transactions, {} changes", report.transactions, report.changes));
     lines.push(format!("  took        {:.1} s: {}", report.seconds, phases.join(", ")));
+    lines.extend(report.inexact.iter().map(|table| format!("  INEXACT     {table}")));
     lines.extend(report.warnings.iter().map(|warning| format!("  warning     {warning}")));
     lines.join("\n")
 }

@@ -3,12 +3,16 @@
 use serde_json::{Value, json};
 
 use crate::cli::args::VerifyArgs;
+use crate::cli::evidence::Evidence;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::progress::CountBar;
 use crate::cli::scene::Scene;
+use crate::daemon::assemble;
 use crate::daemon::verify::{self, Order, Verified};
-use crate::log::scrub::{Depth, Outcome, ScrubReport};
+use crate::daemon::witness::{SlotSaid, SlotWitness};
+use crate::log::scrub::{Depth, Finding, Outcome, ScrubReport, Watch};
+use crate::model::{ObjectKey, SourceName};
 use crate::store;
 
 /// Runs `verify`.
@@ -25,25 +29,80 @@ pub async fn run(scene: &Scene, args: &VerifyArgs) -> Result<Exit, Failure> {
         ));
     }
     let depth = if args.quick { Depth::Quick } else { Depth::Full };
-    let order = Order { depth, since: args.since, jobs: args.jobs };
+    let since = args.since.map(|since| since.moment(scene.clock.now()));
+    let order = Order { depth, since, jobs: args.jobs, bytes_per_second: None };
+    let mut evidence = args.report.as_deref().map(Evidence::begin).transpose()?;
     let mut all = Vec::new();
     for source in wanted {
         let bar = CountBar::new(scene.out, &format!("verifying {source}"));
-        all.push(verify::source(&env, &source, order, &mut |objects, bytes| bar.at(objects, bytes)).await);
+        let slot = slot(scene, &source)?;
+        let mut watcher = Watcher { bar: &bar, evidence: evidence.as_mut(), read: (0, 0) };
+        all.push(verify::source(&env, &source, order, slot.as_ref(), &mut watcher).await);
         bar.done();
     }
-    let reports = || all.iter().flat_map(Verified::reports);
-    let exit = if reports().any(|report| report.outcome() == Outcome::Damaged) {
-        Exit::VerificationFailed
-    } else if reports().any(|report| report.outcome() == Outcome::CouldNotTell) {
-        Exit::CouldNotTell
-    } else {
-        Exit::Done
+    let exit = match outcome(&all) {
+        Outcome::Sound => Exit::Done,
+        Outcome::Damaged => Exit::VerificationFailed,
+        Outcome::CouldNotTell => Exit::CouldNotTell,
     };
     let told: Vec<_> = all.iter().map(summary).collect();
-    let text: Vec<_> = all.iter().map(text).collect();
-    scene.out.answer(&json!({ "outcome": word(exit), "exit": exit.code(), "sources": told }), &text.join("\n"));
-    Ok(exit)
+    let answer = json!({ "outcome": word(exit), "exit": exit.code(), "sources": told });
+    let written = evidence.map_or(Ok(()), |evidence| evidence.end(&answer));
+    let text: Vec<_> = all.iter().map(|verified| text(verified, unasked(scene))).collect();
+    scene.out.answer(&answer, &text.join("\n"));
+    match written {
+        // A missing report must not hide what was found.
+        Err(failure) if exit == Exit::Done => Err(failure),
+        Err(failure) => {
+            scene.out.failure(&failure);
+            Ok(exit)
+        }
+        Ok(()) => Ok(exit),
+    }
+}
+
+/// The slot of a source that the configuration names. What it confirmed need not have reached a mirror yet.
+fn slot(scene: &Scene, source: &SourceName) -> Result<Option<SlotWitness>, Failure> {
+    if scene.from_mirror {
+        return Ok(None);
+    }
+    let named = scene.config.sources.iter().find(|settings| settings.name == *source);
+    Ok(named.map(assemble::slot_witness).transpose()?)
+}
+
+fn outcome(all: &[Verified]) -> Outcome {
+    let any = |wanted| all.iter().any(|verified| verified.outcome() == wanted);
+    match (any(Outcome::Damaged), any(Outcome::CouldNotTell)) {
+        (true, _) => Outcome::Damaged,
+        (false, true) => Outcome::CouldNotTell,
+        (false, false) => Outcome::Sound,
+    }
+}
+
+/// Shows how far it is, and writes down every object.
+struct Watcher<'a> {
+    bar: &'a CountBar,
+    evidence: Option<&'a mut Evidence>,
+    read: (u64, u64),
+}
+
+impl Watch for Watcher<'_> {
+    fn read(&mut self, bytes: u64) {
+        self.read = (self.read.0.saturating_add(1), self.read.1.saturating_add(bytes));
+        self.bar.at(self.read.0, self.read.1);
+    }
+
+    fn sound(&mut self, object: &ObjectKey, bytes: u64, hash: Option<&[u8; 32]>) {
+        if let Some(evidence) = &mut self.evidence {
+            evidence.sound(object, bytes, hash);
+        }
+    }
+
+    fn found(&mut self, finding: &Finding) {
+        if let Some(evidence) = &mut self.evidence {
+            evidence.found(finding);
+        }
+    }
 }
 
 const fn word(exit: Exit) -> &'static str {
@@ -63,6 +122,7 @@ fn summary(verified: &Verified) -> Value {
     json!({
         "source": verified.source.to_string(),
         "log": of_report(&verified.log),
+        "slot": verified.slot.as_ref().map(SlotSaid::sentence),
         "bases": bases,
         "unfinished_bases": verified.unfinished,
     })
@@ -88,7 +148,15 @@ fn of_report(report: &ScrubReport) -> Value {
     })
 }
 
-fn text(verified: &Verified) -> String {
+const fn unasked(scene: &Scene) -> &'static str {
+    if scene.from_mirror {
+        "the slot was not asked: a mirror may trail it"
+    } else {
+        "the slot was not asked: the configuration does not name this source"
+    }
+}
+
+fn text(verified: &Verified, unasked: &str) -> String {
     let objects: u64 = verified.reports().map(|report| report.objects_checked).sum();
     let bytes: u64 = verified.reports().map(|report| report.bytes_checked).sum();
     let mut lines = vec![format!(
@@ -112,8 +180,9 @@ fn text(verified: &Verified) -> String {
     if verified.unfinished > 0 {
         lines.push(format!("  {} bases have no manifest: under way, or left over", verified.unfinished));
     }
-    if !verified.log.witnesses.is_empty() {
-        lines.push(format!("  witnesses that were asked: {}", verified.log.witnesses.join(", ")));
-    }
+    let slot = verified.slot.as_ref();
+    let slot = slot.map_or_else(|| unasked.to_owned(), SlotSaid::sentence);
+    let witnesses: Vec<_> = verified.log.witnesses.iter().cloned().chain([slot]).collect();
+    lines.push(format!("  witnesses of the end: {}", witnesses.join("; ")));
     lines.join("\n")
 }

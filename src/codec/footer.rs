@@ -185,6 +185,7 @@ mod tests {
             exact_until: Position::new(at),
             time: Timestamp::from_micros(time),
             reason: Reason::SlotLost,
+            tables: Vec::new(),
             detail,
         });
         let frames = proptest::collection::vec(frame, 0..5);

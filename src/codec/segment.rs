@@ -49,11 +49,13 @@ pub enum ObjectKind {
     Manifest,
     /// A data key, wrapped once more for other keys.
     Rewrap,
+    /// A stretch of history that retention must keep.
+    Hold,
 }
 
 impl ObjectKind {
     /// Every kind.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Data,
         Self::Heartbeat,
         Self::Fence,
@@ -62,6 +64,7 @@ impl ObjectKind {
         Self::BasePart,
         Self::Manifest,
         Self::Rewrap,
+        Self::Hold,
     ];
 
     /// The number in the header and in the key's derivation.
@@ -75,6 +78,7 @@ impl ObjectKind {
             Self::BasePart => 6,
             Self::Manifest => 7,
             Self::Rewrap => 8,
+            Self::Hold => 9,
         }
     }
 
@@ -89,6 +93,7 @@ impl ObjectKind {
             Self::BasePart => "base part",
             Self::Manifest => "manifest",
             Self::Rewrap => "rewrap",
+            Self::Hold => "hold",
         }
     }
 }

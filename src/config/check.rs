@@ -12,13 +12,15 @@ use crate::config::outside::Outside;
 use crate::config::raw::{Book, Plain, Section, Wrong};
 use crate::config::settings::{
     BaseSettings, Cipher, Config, Identity, KeySettings, KmsSettings, LogSettings, Objectives, RetentionSettings,
-    SchemaImageSettings, Service, SourceSettings, StoreSettings,
+    SchemaImageSettings, Service, SourceSettings, StorePlace, StoreSettings, VerifySettings,
 };
-use crate::config::{PostgresUrl, unit};
+use crate::config::{PostgresUrl, store, unit};
 use crate::connect::kms::KmsTarget;
 use crate::crypto::recovery::{RecoveryKey, RecoveryKeyError};
-use crate::model::SourceName;
+use crate::log::Hold;
 use crate::model::limits::{HEARTBEAT_DEFAULT, SEGMENT_AGE_DEFAULT, SEGMENT_BYTES_DEFAULT};
+use crate::model::{SourceName, Timestamp};
+use crate::restore::target::time;
 use crate::source::postgres::names;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -53,21 +55,41 @@ fn settings<'t>(book: &mut Book<'t>, document: &'t DeTable<'t>, file: &Path) -> 
     let base = one("base", book).map(|section| base(book, &section))?;
     let schema_image = one("schema_image", book).map(|section| schema_image(book, &section))?;
     let retention = one("retention", book).map(|section| retention(book, &section))?;
+    let holds = holds(book, document);
+    let verify = one("verify", book).map(|section| verify(book, &section))?;
     let objectives = one("objectives", book).map(|section| objectives(book, &section))?;
     let http = one("listen", book).and_then(|section| book.read(&section, "http", address));
-    let mut stores = stores(book, document).into_iter();
+    let mut stores = store::stores(book, document).into_iter();
     let sources = sources(book, document);
     let (key, store, mirrors) = (key?, stores.next()?, stores.collect::<Vec<_>>());
     let outside = [("key", "file", key.file.as_ref()), ("service", "state_dir", service.state_dir.as_ref())];
     for (section, name, path) in outside {
-        let mut folders = std::iter::once(&store).chain(&mirrors).map(|store| &store.folder);
-        if path.is_some_and(|path| folders.any(|folder| path.starts_with(folder))) {
+        let within = |store: &StoreSettings| match &store.place {
+            StorePlace::Folder(folder) => path.is_some_and(|path| path.starts_with(folder)),
+            StorePlace::S3(_) => false,
+        };
+        if std::iter::once(&store).chain(&mirrors).any(within) {
             let why = "lies in the store's folder, which may hold nothing but sealed objects";
             book.complain(book.line_of(document, section, name), &format!("{section}.{name}"), why, "put it elsewhere");
         }
     }
     let file = file.to_owned();
-    Some(Config { file, service, key, store, mirrors, sources, log, base, schema_image, retention, objectives, http })
+    Some(Config {
+        file,
+        service,
+        key,
+        store,
+        mirrors,
+        sources,
+        log,
+        base,
+        schema_image,
+        retention,
+        holds,
+        verify,
+        objectives,
+        http,
+    })
 }
 
 fn service(book: &mut Book<'_>, section: &Section<'_>) -> Service {
@@ -119,50 +141,6 @@ fn word(value: &Plain) -> Result<String, Wrong> {
     Ok(text.to_owned())
 }
 
-/// Every store, the first one first; empty only with a complaint.
-fn stores<'t>(book: &mut Book<'t>, document: &'t DeTable<'t>) -> Vec<StoreSettings> {
-    let sections = book.sections(document, "store");
-    if !document.contains_key("store") {
-        book.complain(None, "store", "is missing", "add [[store]] with folder = \"/path\"");
-    }
-    let mut stores: Vec<StoreSettings> = Vec::new();
-    for (place, section) in sections.iter().enumerate() {
-        let Some(store) = store(book, section, place == 0) else { continue };
-        if let Some(twin) = stores.iter().find(|other| other.name == store.name) {
-            let why = format!("is called {} like another store", twin.name);
-            book.complain(section.line, &section.path, &why, "give each store a name of its own: name = \"second\"");
-        }
-        let within = |a: &StoreSettings, b: &StoreSettings| a.folder.starts_with(&b.folder);
-        if let Some(other) = stores.iter().find(|other| within(other, &store) || within(&store, other)) {
-            let why = format!("shares its folder with store {}", other.name);
-            book.complain(section.line, &section.path, &why, "give each store a folder of its own, on another disk");
-        }
-        stores.push(store);
-    }
-    stores
-}
-
-fn store(book: &mut Book<'_>, section: &Section<'_>, is_first: bool) -> Option<StoreSettings> {
-    let named = book.read(section, "name", name);
-    let first = "the first store decides and cannot be optional";
-    let required = book.read(section, "required", |value| match truth(value)? {
-        false if is_first => wrong(first, "write true, or leave it out"),
-        required => Ok(required),
-    });
-    let folder = book.need(section, "folder", "add folder = \"/path\" to [[store]]", path)?;
-    let folder = book.path(&folder);
-    let name = named.unwrap_or_else(|| name_after(&folder));
-    Some(StoreSettings { name, folder, required: required.unwrap_or(is_first) })
-}
-
-/// A store's name, unless it is given one: the folder's, so that it stays the same wherever the store stands in the list.
-fn name_after(folder: &Path) -> String {
-    let last = folder.file_name().and_then(|last| last.to_str()).unwrap_or_default().to_lowercase();
-    let fit: String = last.chars().filter(|letter| matches!(letter, 'a'..='z' | '0'..='9' | '_' | '-')).collect();
-    let fit: String = fit.trim_start_matches(|letter: char| !letter.is_ascii_lowercase()).chars().take(32).collect();
-    if fit.is_empty() { "store".to_owned() } else { fit }
-}
-
 fn sources<'t>(book: &mut Book<'t>, document: &'t DeTable<'t>) -> Vec<SourceSettings> {
     let mut sources = Vec::new();
     let mut slots = BTreeMap::new();
@@ -199,10 +177,7 @@ fn log(book: &mut Book<'_>, section: &Section<'_>) -> LogSettings {
 }
 
 fn base(book: &mut Book<'_>, section: &Section<'_>) -> BaseSettings {
-    let every = book.read(section, "every", |value| {
-        let never = matches!(value, Plain::Text(text) | Plain::Taken(text) if text == "never");
-        if never { Ok(None) } else { between(value, 60 * SECOND..=365 * DAY, ("1min", "365d")).map(Some) }
-    });
+    let every = book.read(section, "every", |value| rhythm(value, 60 * SECOND, "1min"));
     let jobs = book.read(section, "jobs", |value| {
         let jobs = usize::try_from(whole(value)?).ok().filter(|jobs| (1..=32).contains(jobs));
         jobs.ok_or_else(|| ("is not a number of connections".to_owned(), "write a number from 1 to 32".to_owned()))
@@ -222,11 +197,41 @@ fn schema_image(book: &mut Book<'_>, section: &Section<'_>) -> SchemaImageSettin
 }
 
 fn retention(book: &mut Book<'_>, section: &Section<'_>) -> RetentionSettings {
-    let kept = |value: &Plain| between(value, HOUR..=YEARS, ("1h", "36500d"));
+    let kept = |value: &Plain| between(value, SECOND..=YEARS, ("1s", "36500d"));
     RetentionSettings {
         bases: book.read(section, "bases", kept).unwrap_or(30 * DAY),
         log: book.read(section, "log", kept).unwrap_or(7 * DAY),
         delete: book.read(section, "delete", truth).unwrap_or(false),
+    }
+}
+
+fn holds<'t>(book: &mut Book<'t>, document: &'t DeTable<'t>) -> Vec<Hold> {
+    let mut holds = Vec::<Hold>::new();
+    for section in book.sections(document, "hold") {
+        let name = book.need(&section, "name", "add name = \"case-1\" to [[hold]]", |value| {
+            name_of_source(value).and_then(|name| name.as_str().parse().map_err(|_| not_a_name()))
+        });
+        let from = book.need(&section, "from", "add from = \"2026-11-23T10:15:00Z\" to [[hold]]", moment);
+        let to = book.read(&section, "to", moment).unwrap_or(Timestamp::MAX);
+        let (Some(name), Some(from)) = (name, from) else { continue };
+        if to < from {
+            book.complain(section.line, &format!("{}.to", section.path), "is before its from", "write a later time");
+        }
+        if holds.iter().any(|earlier| earlier.name == name) {
+            book.complain(section.line, &format!("{}.name", section.path), "is there twice", "write another name");
+        }
+        holds.push(Hold { name, from, to });
+    }
+    holds
+}
+
+fn verify(book: &mut Book<'_>, section: &Section<'_>) -> VerifySettings {
+    let every = |value: &Plain| rhythm(value, SECOND, "1s");
+    let rate = |value: &Plain| sized(value, KIB * KIB..=1024 * GIB, ("1MiB", "1TiB"));
+    VerifySettings {
+        quick: book.read(section, "quick", every).unwrap_or(Some(DAY)),
+        full: book.read(section, "full", every).unwrap_or(Some(7 * DAY)),
+        bytes_per_second: book.read(section, "bytes_per_second", rate).unwrap_or(64 * KIB * KIB),
     }
 }
 
@@ -238,11 +243,11 @@ fn objectives(book: &mut Book<'_>, section: &Section<'_>) -> Objectives {
 
 // What follows reads one value. None of it repeats the value.
 
-fn wrong<T>(why: &str, remedy: &str) -> Result<T, Wrong> {
+pub(crate) fn wrong<T>(why: &str, remedy: &str) -> Result<T, Wrong> {
     Err((why.to_owned(), remedy.to_owned()))
 }
 
-fn text(value: &Plain) -> Result<&str, Wrong> {
+pub(crate) fn text(value: &Plain) -> Result<&str, Wrong> {
     match value {
         Plain::Text(text) | Plain::Taken(text) => Ok(text),
         Plain::Integer(_) | Plain::Bool(_) => wrong("is not a text", "write it in quotes"),
@@ -257,7 +262,7 @@ fn line(value: &Plain) -> Result<String, Wrong> {
     Ok(text.to_owned())
 }
 
-fn path(value: &Plain) -> Result<String, Wrong> {
+pub(crate) fn path(value: &Plain) -> Result<String, Wrong> {
     let text = text(value)?;
     if text.is_empty() || text.contains('\0') {
         return wrong("is not a path", "write an absolute path, or one from this configuration's folder");
@@ -265,13 +270,21 @@ fn path(value: &Plain) -> Result<String, Wrong> {
     Ok(text.to_owned())
 }
 
-fn name(value: &Plain) -> Result<String, Wrong> {
+pub(crate) fn name(value: &Plain) -> Result<String, Wrong> {
     name_of_source(value).map(|name| name.as_str().to_owned())
 }
 
 fn name_of_source(value: &Plain) -> Result<SourceName, Wrong> {
-    let remedy = "write 1 to 32 of a-z, 0-9, _ and -, a letter first".to_owned();
-    text(value)?.parse().map_err(|_| ("is not a usable name".to_owned(), remedy))
+    text(value)?.parse().map_err(|_| not_a_name())
+}
+
+fn not_a_name() -> Wrong {
+    ("is not a usable name".to_owned(), "write 1 to 32 of a-z, 0-9, _ and -, a letter first".to_owned())
+}
+
+fn moment(value: &Plain) -> Result<Timestamp, Wrong> {
+    let remedy = "write it with its zone, as in \"2026-11-23T10:15:00Z\"".to_owned();
+    time(text(value)?).map_err(|_| ("is not a time".to_owned(), remedy))
 }
 
 fn url(value: &Plain) -> Result<PostgresUrl, Wrong> {
@@ -291,7 +304,7 @@ fn one_of<T: Copy>(value: &Plain, words: &[(&str, T)]) -> Result<T, Wrong> {
     found.ok_or_else(|| ("is none of the words that it may be".to_owned(), format!("write {}", known.join(" or "))))
 }
 
-fn truth(value: &Plain) -> Result<bool, Wrong> {
+pub(crate) fn truth(value: &Plain) -> Result<bool, Wrong> {
     match value {
         Plain::Bool(value) => Ok(*value),
         Plain::Taken(text) if text == "true" => Ok(true),
@@ -319,6 +332,12 @@ fn between(value: &Plain, limits: RangeInclusive<Duration>, shown: (&str, &str))
     };
     let read = unit::duration(text).map_err(|why| (why.to_owned(), remedy.clone()))?;
     if limits.contains(&read) { Ok(read) } else { wrong("is outside its limits", &remedy) }
+}
+
+/// The time between two runs of something, or `never`.
+fn rhythm(value: &Plain, least: Duration, shown: &str) -> Result<Option<Duration>, Wrong> {
+    let never = matches!(value, Plain::Text(text) | Plain::Taken(text) if text == "never");
+    if never { Ok(None) } else { between(value, least..=365 * DAY, (shown, "365d")).map(Some) }
 }
 
 /// A size within `limits`; a bare number is bytes.

@@ -15,7 +15,8 @@ mod outside;
 mod postgres_url;
 mod raw;
 mod settings;
-mod unit;
+mod store;
+pub(crate) mod unit;
 
 pub use complaint::{Complaint, ConfigError, NeedError};
 pub use names::{SETTINGS, Shape};
@@ -23,7 +24,7 @@ pub use outside::{Machine, Outside};
 pub use postgres_url::{PostgresUrl, PostgresUrlError};
 pub use settings::{
     BaseSettings, Cipher, Config, Identity, KeySettings, KmsSettings, LogSettings, Objectives, RetentionSettings,
-    SchemaImageSettings, Service, SourceSettings, StoreSettings,
+    SchemaImageSettings, Service, SourceSettings, StorePlace, StoreSettings, VerifySettings,
 };
 
 use std::path::{Path, PathBuf};

@@ -10,33 +10,35 @@ pub enum Shape {
 }
 
 /// Every section, its shape and its settings, in the order of `config/holdfast.toml`.
-pub const SETTINGS: [(&str, Shape, &[&str]); 10] = [
+pub const SETTINGS: [(&str, Shape, &[&str]); 12] = [
     ("service", Shape::One, &["name", "environment", "state_dir"]),
     ("key", Shape::One, &["file", "kms", "recovery", "cipher"]),
-    ("store", Shape::Many, &["name", "folder", "required"]),
+    ("store", Shape::Many, &["name", "folder", "s3", "required"]),
     ("source", Shape::Many, &["name", "postgres", "admin", "identity", "heartbeat", "slot_bytes_max"]),
     ("log", Shape::One, &["segment_bytes", "segment_age"]),
     ("base", Shape::One, &["every", "jobs"]),
     ("schema_image", Shape::One, &["quiet", "max_wait"]),
     ("retention", Shape::One, &["bases", "log", "delete"]),
+    ("verify", Shape::One, &["quick", "full", "bytes_per_second"]),
+    ("hold", Shape::Many, &["name", "from", "to"]),
     ("objectives", Shape::One, &["rpo", "rto"]),
     ("listen", Shape::One, &["http"]),
 ];
 
 /// Settings that are tables of their own, written in one line, and what may stand in them.
-const INLINE: [(&str, &[&str]); 1] = [("key.kms", &["key_id", "region", "endpoint", "old"])];
+const INLINE: [(&str, &[&str]); 2] = [
+    ("key.kms", &["key_id", "region", "endpoint", "old"]),
+    ("store.s3", &["bucket", "prefix", "region", "endpoint", "path_style"]),
+];
 
 /// What the design names and this version does not do: said as that, so that nobody looks for a spelling mistake.
-const LATER: [(&str, &str, &str); 11] = [
-    ("store", "s3", "use folder = \"/path\""),
+const LATER: [(&str, &str, &str); 8] = [
     ("source", "redis", "use postgres = \"postgres://…\""),
     ("source", "files", "use postgres = \"postgres://…\""),
     ("source", "engine", "take it out: PostgreSQL has one engine"),
     ("kafka", "", "take the section out"),
     ("standby", "", "take the section out"),
     ("drill", "", "take the section out"),
-    ("verify", "", "take the section out"),
-    ("hold", "", "take the section out: nothing is deleted yet"),
     ("roles", "", "take the section out: restore has --roles"),
     ("audit", "", "take the section out"),
 ];

@@ -199,6 +199,11 @@ impl<'t> Book<'t> {
         }
     }
 
+    /// Whether a section says anything about a setting, usable or not.
+    pub(crate) fn says(section: &Section<'_>, name: &str) -> bool {
+        section.table.is_some_and(|table| table.contains_key(name))
+    }
+
     /// As [`Book::read`], for what must be there; `remedy` is what to write.
     pub(crate) fn need<T>(
         &mut self,

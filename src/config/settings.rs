@@ -1,5 +1,6 @@
 //! The settings as used: checked, typed, with their defaults filled in.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -7,7 +8,9 @@ use std::time::Duration;
 use crate::config::{NeedError, PostgresUrl};
 use crate::connect::kms::KmsTarget;
 use crate::crypto::recovery::RecoveryKey;
+use crate::log::Hold;
 use crate::model::SourceName;
+use crate::store::s3::S3Place;
 
 /// All settings of one installation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +35,10 @@ pub struct Config {
     pub schema_image: SchemaImageSettings,
     /// `[retention]`
     pub retention: RetentionSettings,
+    /// Every `[[hold]]`: stretches that are kept in every source.
+    pub holds: Vec<Hold>,
+    /// `[verify]`
+    pub verify: VerifySettings,
     /// `[objectives]`
     pub objectives: Objectives,
     /// `[listen] http`; without it no port is opened.
@@ -85,10 +92,28 @@ pub enum Cipher {
 pub struct StoreSettings {
     /// What commands and metrics call it.
     pub name: String,
-    /// The folder.
-    pub folder: PathBuf,
+    /// Where it is.
+    pub place: StorePlace,
     /// Whether nothing is acknowledged to a source before this store has it. The first one always is.
     pub required: bool,
+}
+
+/// A folder or a bucket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StorePlace {
+    /// A folder of this machine.
+    Folder(PathBuf),
+    /// A prefix of a bucket.
+    S3(S3Place),
+}
+
+impl fmt::Display for StorePlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Folder(path) => write!(f, "{}", path.display()),
+            Self::S3(place) => write!(f, "s3://{}/{}", place.bucket, place.prefix),
+        }
+    }
 }
 
 /// What is captured.
@@ -153,6 +178,17 @@ pub struct RetentionSettings {
     pub log: Duration,
     /// Whether the daemon deletes by itself.
     pub delete: bool,
+}
+
+/// How the daemon verifies the store by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerifySettings {
+    /// Time between two quick verifications; `None` for none by itself.
+    pub quick: Option<Duration>,
+    /// Time between two verifications of every byte; `None` for none by itself.
+    pub full: Option<Duration>,
+    /// Bytes that either reads in a second, at most.
+    pub bytes_per_second: u64,
 }
 
 /// What was promised; alarms compare with it.

@@ -51,7 +51,7 @@ fn complaints(text: &str, outside: &Scripted) -> Vec<String> {
 fn the_smallest_useful_file_is_enough() {
     let config = parse(SMALLEST).unwrap();
     assert_eq!(config.need_state_dir().unwrap(), Path::new("/var/lib/holdfast"));
-    assert_eq!(config.store.folder, Path::new("/backups/holdfast"));
+    assert_eq!(config.store.place, StorePlace::Folder("/backups/holdfast".into()));
     let main = config.need_source(None).unwrap();
     assert_eq!(main.identity, Identity::Full);
     assert_eq!(config.log.segment_age, Duration::from_secs(1));
@@ -80,7 +80,7 @@ fn the_first_store_decides_and_the_others_are_mirrors_named_after_their_folders(
     let stores: Vec<_> = config.stores().map(|store| (store.name.as_str(), store.required)).collect();
     assert_eq!(stores, [("holdfast", true), ("ndcopy", false), ("far", true)]);
     let alone = config.clone().with_store_alone("far").unwrap();
-    assert_eq!((alone.store.folder.as_path(), alone.mirrors.len()), (Path::new("/far"), 0));
+    assert_eq!((alone.store.place, alone.mirrors.len()), (StorePlace::Folder("/far".into()), 0));
     assert!(matches!(config.with_store_alone("near"), Err(NeedError::NoSuchStore { .. })));
     let first = text.replacen("[[store]]", "[[store]]\nrequired = false", 1);
     let told = complaints(&first, &Scripted::default());
@@ -132,13 +132,21 @@ fn each_mistake_has_its_complaint() {
         ("[[source]]\nname = \"a\"\n",                   "holdfast.toml:5: source.a.postgres: is missing; add postgres = \"postgres://USER@HOST:PORT/DATABASE\""),
         ("[[source]]\npostgres = \"postgres://h/d\"\n",  "holdfast.toml:5: source[1].name: is missing; add name = \"main\" to [[source]]"),
         ("[[store]]\nfolder = \"/t/s\"\n",               "holdfast.toml:5: store[2]: is called s like another store; give each store a name of its own: name = \"second\""),
-        ("[[store]]\nname = \"t\"\nfolder = \"/s/t\"\n", "holdfast.toml:5: store.t: shares its folder with store s; give each store a folder of its own, on another disk"),
+        ("[[store]]\nname = \"t\"\nfolder = \"/s/t\"\n", "holdfast.toml:5: store.t: shares its place with store s; give each store a folder or a prefix of its own, on another disk or in another bucket"),
+        ("[[store]]\nname = \"x\"\ns3 = { bucket = \"backups\", prefix = \"a/b\" }\n[[store]]\nname = \"y\"\ns3 = { bucket = \"backups\", prefix = \"a\" }\n",
+                                                         "holdfast.toml:8: store.y: shares its place with store x; give each store a folder or a prefix of its own, on another disk or in another bucket"),
         ("[[store]]\nrequired = true\n",                 "holdfast.toml:5: store[2].folder: is missing; add folder = \"/path\" to [[store]]"),
+        ("s3 = { bucket = \"backups\" }\n",              "holdfast.toml:3: store[1].folder: stands beside s3, and a store is in one place; take one of them out"),
         ("[log]\nsegment_bytes = 1\n",                   "holdfast.toml:6: log.segment_bytes: is outside its limits; write 64KiB to 8MiB"),
         ("[log]\nsegment_age = \"5ms\"\n",               "holdfast.toml:6: log.segment_age: is outside its limits; write 10ms to 60s"),
         ("[log]\nsegment_age = 5\n",                     "holdfast.toml:6: log.segment_age: is not a duration with its unit; write 10ms to 60s, in quotes"),
         ("[base]\njobs = 33\n",                          "holdfast.toml:6: base.jobs: is not a number of connections; write a number from 1 to 32"),
         ("[retention]\ndelete = \"yes\"\n",              "holdfast.toml:6: retention.delete: is not a yes or no; write true or false, without quotes"),
+        ("[[hold]]\nname = \"a\"\nfrom = \"2026-11-23\"\n",
+                                                         "holdfast.toml:7: hold.a.from: is not a time; write it with its zone, as in \"2026-11-23T10:15:00Z\""),
+        ("[[hold]]\nname = \"a\"\nfrom = \"2026-11-23T10:15:00Z\"\nto = \"2026-11-22T10:15:00Z\"\n",
+                                                         "holdfast.toml:5: hold.a.to: is before its from; write a later time"),
+        ("[[hold]]\nfrom = \"2026-11-23T10:15:00Z\"\n", "holdfast.toml:5: hold[1].name: is missing; add name = \"case-1\" to [[hold]]"),
         ("[listen]\nhttp = \"9480\"\n",                  "holdfast.toml:6: listen.http: is not an address to listen on; write an address and a port, as in \"127.0.0.1:9480\""),
         ("[listen]\nhttp = [1.5]\n",                     "holdfast.toml:6: listen.http: is of a wrong type (array); write one value, { env = \"NAME\" } or { file = \"PATH\" }"),
         ("[service]\nstate_dir = \"/s/state\"\n",        "holdfast.toml:6: service.state_dir: lies in the store's folder, which may hold nothing but sealed objects; put it elsewhere"),
@@ -159,6 +167,35 @@ fn what_is_missing_altogether_is_told_without_a_line() {
         "holdfast.toml: store: is missing; add [[store]] with folder = \"/path\"",
     ];
     assert_eq!(told, expected);
+}
+
+#[test]
+fn a_store_may_be_a_prefix_of_a_bucket() {
+    let with = |s3: &str| format!("[key]\nfile = \"/k\"\n[[store]]\ns3 = {s3}\n");
+    let text = with(
+        r#"{ bucket = "backups", prefix = "site/a", region = "eu-central-1", endpoint = "http://127.0.0.1:8333/", path_style = true }"#,
+    );
+    let StorePlace::S3(place) = parse(&text).unwrap().store.place else { panic!("not a bucket") };
+    assert_eq!((place.bucket.as_str(), place.prefix.as_str()), ("backups", "site/a/"), "one slash at the end");
+    assert_eq!(place.endpoint.as_deref(), Some("http://127.0.0.1:8333"));
+    assert_eq!((place.region.as_deref(), place.style), (Some("eu-central-1"), crate::store::s3::Style::Path));
+    #[rustfmt::skip]
+    let cases = [
+        // written                                             complaint
+        ("{ prefix = \"a\" }",                                 "store[1].s3.bucket: is missing;"),
+        ("{ bucket = \"s3://backups\" }",                      "store[1].s3.bucket: is not a bucket's name;"),
+        ("{ bucket = \"backups\", prefix = \"/a\" }",          "store[1].s3.prefix: is not a prefix;"),
+        ("{ bucket = \"backups\", prefix = \"a/../b\" }",      "store[1].s3.prefix: is not a prefix;"),
+        ("{ bucket = \"backups\", endpoint = \"localhost\" }", "store[1].s3.endpoint: is not the URL of an endpoint;"),
+        ("{ bucket = \"backups\", endpoint = \"http://user:sesame@h\" }", "store[1].s3.endpoint: is not the URL of an endpoint;"),
+        ("{ bucket = \"backups\", region = \"EU\" }",          "store[1].s3.region: is not a region;"),
+        ("{ bucket = \"backups\", path_stile = true }",        "store[1].s3.path_stile: means nothing here; write path_style"),
+        ("\"backups\"",                                        "store[1].s3: is of a wrong type (string); write s3 = {"),
+    ];
+    for (written, complaint) in cases {
+        let told = complaints(&with(written), &Scripted::default());
+        assert!(told.len() == 1 && told[0].contains(complaint) && !told[0].contains("sesame"), "{written}: {told:?}");
+    }
 }
 
 #[test]

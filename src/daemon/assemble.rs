@@ -1,23 +1,27 @@
 //! From settings to parts: the one place where traits meet concrete types.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::codec::segment::Suite;
-use crate::config::{Cipher, Config, Identity, KeySettings, SourceSettings, StoreSettings};
+use crate::config::{Cipher, Config, Identity, KeySettings, SourceSettings, StorePlace, StoreSettings};
 use crate::connect::kms::{Kms, KmsTarget};
 use crate::connect::{ConnectTarget, TargetError};
 use crate::crypto::file::{KeyFile, KeyFileError};
 use crate::crypto::{KeyError, Keyring};
 use crate::daemon::keeper::SledPlace;
+use crate::daemon::strangers::{self, StrangerError};
+use crate::daemon::witness::SlotWitness;
 use crate::entropy::Entropy;
 use crate::log::{CutRule, LogEnv};
 use crate::model::SourceName;
 use crate::source::postgres::names;
 use crate::source::postgres::stream::PostgresSettings;
-use crate::store::{FolderStore, RetryRule, Retrying, Store, StoreError};
+use crate::store::layout;
+use crate::store::s3::{S3Place, S3Settings, S3Store};
+use crate::store::{FolderStore, RetryRule, Retrying, Store, StoreError, Verdict, refuses_second_put};
 
 /// How long a request to the store is tried before the part that asked gives up. Longer would hold a server's orderly
 /// shutdown back, since it waits for us to confirm what it sent.
@@ -25,6 +29,13 @@ const STORE_RETRY: RetryRule = RetryRule {
     first_wait: Duration::from_millis(50),
     wait_max: Duration::from_secs(2),
     deadline: Duration::from_secs(10),
+};
+
+/// The same for a bucket: one put of a large segment on a slow road takes 18 s, and has to have a second chance.
+const BUCKET_RETRY: RetryRule = RetryRule {
+    first_wait: Duration::from_millis(100),
+    wait_max: Duration::from_secs(5),
+    deadline: Duration::from_mins(1),
 };
 
 /// A part cannot be put together.
@@ -39,6 +50,19 @@ pub enum AssembleError {
     /// The store cannot be used.
     #[error("the store cannot be used")]
     Store(#[from] StoreError),
+    /// The store cannot keep two writers apart.
+    #[error(
+        "the store {place} lets an object be put twice ({verdict:?}); two daemons could overwrite each other: use another server"
+    )]
+    Overwrites {
+        /// Which store.
+        place: String,
+        /// What it did.
+        verdict: Verdict,
+    },
+    /// The store is another installation's.
+    #[error("the store is not this installation's")]
+    Stranger(#[from] StrangerError),
     /// A source's address cannot be used.
     #[error("the address of source {name} cannot be used")]
     Target {
@@ -50,22 +74,16 @@ pub enum AssembleError {
     },
 }
 
-/// One store, as configured.
-pub async fn open_store(store: &StoreSettings, clock: &Arc<dyn Clock>) -> Result<Arc<dyn Store>, StoreError> {
-    Ok(Arc::new(FolderStore::open(&store.folder, Arc::clone(clock)).await?))
-}
-
-/// The first store, key, clock and randomness, as configured. Mirrors are put behind it by [`mirrors`](crate::daemon::mirrors).
+/// The first store, key, clock and randomness, as configured. Mirrors are put behind it by
+/// [`mirrors`](crate::daemon::mirrors).
 pub async fn log_env(
     config: &Config,
     clock: &Arc<dyn Clock>,
     entropy: &Arc<dyn Entropy>,
 ) -> Result<LogEnv, AssembleError> {
     let keys = keyring(&config.key).await?;
-    let store = open_store(&config.store, clock).await?;
-    let store = Retrying::new(store, Arc::clone(clock), Arc::clone(entropy), STORE_RETRY);
     Ok(LogEnv {
-        store: Arc::new(store),
+        store: open_store(&config.store, clock, entropy).await?,
         keys: Arc::new(keys),
         suite: match config.key.cipher {
             Cipher::ChaCha20Poly1305 => Suite::ChaCha20Poly1305,
@@ -74,6 +92,58 @@ pub async fn log_env(
         clock: Arc::clone(clock),
         entropy: Arc::clone(entropy),
     })
+}
+
+/// A store, as configured: there, and tried again where that helps.
+pub async fn open_store(
+    settings: &StoreSettings,
+    clock: &Arc<dyn Clock>,
+    entropy: &Arc<dyn Entropy>,
+) -> Result<Arc<dyn Store>, StoreError> {
+    let (inner, rule) = (plain_store(settings, clock).await?, retry_rule(&settings.place));
+    let store: Arc<dyn Store> = Arc::new(Retrying::new(inner, Arc::clone(clock), Arc::clone(entropy), rule));
+    // A folder says itself whether it is there; a bucket is asked once, before anything relies on it.
+    match &settings.place {
+        StorePlace::Folder(_) => {}
+        StorePlace::S3(_) => drop(store.list(layout::PROBES_PREFIX, None).await?),
+    }
+    Ok(store)
+}
+
+/// A store, as configured, each request tried once. A bucket is asked nothing yet.
+pub async fn plain_store(settings: &StoreSettings, clock: &Arc<dyn Clock>) -> Result<Arc<dyn Store>, StoreError> {
+    Ok(match &settings.place {
+        StorePlace::Folder(folder) => Arc::new(FolderStore::open(folder, Arc::clone(clock)).await?),
+        StorePlace::S3(place) => Arc::new(bucket(place, clock).await?),
+    })
+}
+
+/// How long a request is tried.
+pub const fn retry_rule(place: &StorePlace) -> RetryRule {
+    match place {
+        StorePlace::Folder(_) => STORE_RETRY,
+        StorePlace::S3(_) => BUCKET_RETRY,
+    }
+}
+
+/// The way to a bucket, for what only a bucket can be asked. Asks it nothing.
+pub async fn bucket(place: &S3Place, clock: &Arc<dyn Clock>) -> Result<S3Store, StoreError> {
+    S3Store::open(S3Settings::of(place.clone()), Arc::clone(clock)).await
+}
+
+/// Refuses a bucket that lets a second put through: on it two daemons would write one log (L5). A folder cannot lie
+/// about that; a server can. Refuses a store with another installation's history, too.
+pub async fn prove(config: &Config, env: &LogEnv) -> Result<(), AssembleError> {
+    strangers::refuse(env, &config.store.place.to_string()).await?;
+    match &config.store.place {
+        StorePlace::Folder(_) => Ok(()),
+        StorePlace::S3(_) => match refuses_second_put(&*env.store, &*env.entropy).await? {
+            Verdict::Sound => Ok(()),
+            verdict @ (Verdict::OverwriteClaimed | Verdict::Overwritten | Verdict::Winners(_)) => {
+                Err(AssembleError::Overwrites { place: config.store.place.to_string(), verdict })
+            }
+        },
+    }
 }
 
 /// The keys, as configured. A key service is not asked yet.
@@ -95,6 +165,11 @@ pub fn catalog_place(state_dir: &Path, clock: &Arc<dyn Clock>) -> SledPlace {
     SledPlace { folder: state_dir.join("catalog"), clock: Arc::clone(clock) }
 }
 
+/// Where those who take bases say so.
+pub fn base_claims(state_dir: &Path) -> PathBuf {
+    state_dir.join("bases")
+}
+
 /// When segments are cut, as configured.
 pub const fn cut_rule(config: &Config) -> CutRule {
     CutRule { segment_bytes: config.log.segment_bytes, segment_age: config.log.segment_age }
@@ -113,6 +188,11 @@ pub fn admin_target(source: &SourceSettings) -> Result<ConnectTarget, AssembleEr
 fn parse_target(source: &SourceSettings, url: &str) -> Result<ConnectTarget, AssembleError> {
     let wrong = |error| AssembleError::Target { name: source.name.clone(), source: error };
     url.parse::<ConnectTarget>().map_err(wrong)
+}
+
+/// Where a source's slot can be asked what was durable.
+pub fn slot_witness(source: &SourceSettings) -> Result<SlotWitness, AssembleError> {
+    Ok(SlotWitness { target: target(source)?, slot: names::slot(&source.name) })
 }
 
 /// How a source is captured.

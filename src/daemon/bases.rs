@@ -10,17 +10,17 @@ use tokio::sync::{Notify, watch};
 
 use crate::clock::sleep;
 use crate::codec::base::{Manifest, Table};
-use crate::codec::gap::Gap;
 use crate::codec::pgoutput::{Relation, RelationColumn, ReplicaIdentity};
 use crate::codec::segment::Flags;
 use crate::daemon::board::Board;
 use crate::daemon::metrics::BASE_FAILURES;
+use crate::daemon::schedule;
 use crate::daemon::supervise::{BaseKnows, Bases};
 use crate::log::{History, LogEnv};
-use crate::model::{SourceName, Tick, Timestamp};
+use crate::model::{Lsn, SourceName, Tick, Timestamp};
 use crate::restore::windows::restorable_since;
 use crate::restore::{Survey, bases};
-use crate::source::postgres::base::{self, BaseOrder, BaseProgress, NoProgress};
+use crate::source::postgres::base::{self, BaseOrder, BaseProgress, NoProgress, sweep};
 
 /// The wait after the first failure; it doubles with each more.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
@@ -60,8 +60,8 @@ pub struct BaseKeeper {
     rule: BaseRule,
     board: Arc<Board>,
     newest: Mutex<Option<Arc<Manifest>>>,
-    /// When the newest base was taken that was there at the start and could not be opened.
-    seen_at: Option<Timestamp>,
+    /// When and where the newest base was taken that was there at the start and could not be opened.
+    seen: Option<(Timestamp, Lsn)>,
     wants: Mutex<Wants>,
     wake: Notify,
     ended: watch::Sender<Ended>,
@@ -70,19 +70,21 @@ pub struct BaseKeeper {
 impl BaseKeeper {
     /// Reads from the store which base is the newest.
     pub async fn open(env: &LogEnv, order: BaseOrder, rule: BaseRule, board: &Arc<Board>) -> Self {
-        let mut seen_at = None;
+        let mut seen_base = None;
         let (newest, since, open) = match Survey::take(env, &order.source).await {
             Ok(mut survey) => {
                 // A gap that the daemon before did not live to close.
                 let facts = &survey.facts;
+                // Of what concerns some tables alone no base is the end.
+                let facts = facts.apart_from_tables();
                 let open = facts.log.is_some() && facts.latest().is_none_or(|(exact, _)| exact < facts.end());
                 (survey.bases.pop().map(Arc::new), restorable_since(&survey.facts), open)
             }
             Err(error) if error.is_out_of_reach() => {
                 // A writer that may not open what it writes: clear headers tell enough for the schedule.
-                let (time, open) = seen(env, &order.source).await;
-                seen_at = time;
-                (None, time, open)
+                let (base, open) = seen(env, &order.source).await;
+                seen_base = base;
+                (None, base.map(|(time, _)| time), open)
             }
             Err(error) => {
                 // Capture does not need it; the schedule takes a new one, and `verify` names the damage.
@@ -97,7 +99,7 @@ impl BaseKeeper {
             rule,
             board: Arc::clone(board),
             newest: Mutex::default(),
-            seen_at,
+            seen: seen_base,
             wants: Mutex::default(),
             wake: Notify::new(),
             ended: watch::channel(Ended::default()).0,
@@ -128,9 +130,13 @@ impl BaseKeeper {
     /// Takes bases when they are due, until it is dropped.
     pub async fn run(self: Arc<Self>) {
         let mut failures = 0;
+        // Of the daemon before, which may have died while it took one.
+        sweep::tidy(&self.env, &self.order).await;
         loop {
             self.wait_until_due().await;
-            if self.take_one().await {
+            let taken = self.take_one().await;
+            sweep::tidy(&self.env, &self.order).await;
+            if taken {
                 failures = 0;
                 continue;
             }
@@ -169,10 +175,10 @@ impl BaseKeeper {
             .latest
             .zip(wants.first)
             .map(|(latest, first)| latest.after(self.rule.quiet).min(first.after(self.rule.wait_max)).since(now));
-        let newest = self.newest().map(|newest| newest.taken_at).or(self.seen_at);
+        let newest = self.newest().map(|newest| newest.taken_at).or(self.seen.map(|(time, _)| time));
         let scheduled = self.rule.every.map(|every| match newest {
             None => Duration::ZERO,
-            Some(taken_at) => every.saturating_sub(self.env.clock.now().since(taken_at)),
+            Some(taken_at) => schedule::base_due_in(every, Some(taken_at), self.env.clock.now()),
         });
         gap.into_iter().chain(scheduled).min()
     }
@@ -244,29 +250,33 @@ impl BaseKeeper {
 
 impl Bases for BaseKeeper {
     fn newest_knows(&self) -> BaseKnows {
-        let Some(newest) = self.newest() else { return BaseKnows::default() };
+        let Some(newest) = self.newest() else {
+            return BaseKnows { point: self.seen.map(|(_, point)| point), ..BaseKnows::default() };
+        };
         BaseKnows {
             shapes: Some(newest.tables.iter().map(|table| (table.relid, relation(table))).collect()),
             passed_over: newest.passed_over.iter().copied().collect(),
             system_id: Some(newest.server.system_id),
+            point: Some(newest.point),
+            timeline: Some(newest.server.timeline),
         }
     }
 
-    fn wanted(&self, _gap: &Gap) {
+    fn wanted(&self) {
         self.still_wanted();
         self.wake.notify_one();
     }
 }
 
-/// When the newest base was taken, and whether a gap lies behind it, by clear headers alone.
-async fn seen(env: &LogEnv, source: &SourceName) -> (Option<Timestamp>, bool) {
+/// When and where the newest base was taken, and whether a gap lies behind it, by clear headers alone.
+async fn seen(env: &LogEnv, source: &SourceName) -> (Option<(Timestamp, Lsn)>, bool) {
     let (Ok(Some(base)), Ok(history)) = (bases::newest_clear(env, source).await, History::load(env, source).await)
     else {
         return (None, true);
     };
     let gap = history.live().any(|entry| entry.flags.has(Flags::HOLDS_GAP) && entry.to >= base.to);
     tracing::warn!(%source, "this process may not open bases: their schedule goes by clear headers");
-    (Some(base.to_time), gap)
+    (Some((base.to_time, Lsn::from(base.to))), gap)
 }
 
 /// A table of a manifest as the stream would describe it. The letter of its identity plays no part in the comparison.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::daemon::schedule::{JobName, Past};
 use crate::model::{Epoch, LagBytes, Lsn, Slot, SourceName, Tick, Timestamp};
 use crate::source::postgres::heartbeat::Pulse;
 use crate::store::mirror::MirrorSight;
@@ -77,6 +78,8 @@ pub struct SourceState {
     pub heartbeat: Duration,
     /// How the last life ended, if it broke, and what to do.
     pub trouble: Option<String>,
+    /// Objects of the log that are missing in the store.
+    pub missing: u64,
     /// Whether history is waiting for a base.
     pub gap: Option<String>,
     /// When the last base's snapshot was taken.
@@ -135,6 +138,19 @@ impl SourceState {
     }
 }
 
+/// What is true of one job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobState {
+    /// How often it runs.
+    pub every: Duration,
+    /// How its runs ended.
+    pub past: Past,
+    /// When the next is due.
+    pub due: Timestamp,
+    /// Since when one is under way.
+    pub running: Option<Timestamp>,
+}
+
 /// What is true of the keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeySight {
@@ -146,40 +162,55 @@ pub struct KeySight {
     pub seals_until: Option<Tick>,
 }
 
-/// The states of all sources, of the keys and of the mirrors.
+/// The states of all sources, of the keys, of the mirrors, and of the jobs beside capture.
 #[derive(Debug, Default)]
-pub struct Board(Mutex<BTreeMap<SourceName, SourceState>>, Mutex<KeySight>, Mutex<Vec<MirrorSight>>);
+pub struct Board {
+    sources: Mutex<BTreeMap<SourceName, SourceState>>,
+    keys: Mutex<KeySight>,
+    mirrors: Mutex<Vec<MirrorSight>>,
+    jobs: Mutex<BTreeMap<JobName, JobState>>,
+}
 
 impl Board {
     /// What is true of the mirrors from now on.
     pub fn see_mirrors(&self, sights: Vec<MirrorSight>) {
-        *self.2.lock().unwrap_or_else(PoisonError::into_inner) = sights;
+        *self.mirrors.lock().unwrap_or_else(PoisonError::into_inner) = sights;
     }
 
     /// What is true of the mirrors now, in the order of the configuration.
     pub fn mirrors(&self) -> Vec<MirrorSight> {
-        self.2.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.mirrors.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Changes what is true of a source.
     pub fn update(&self, source: &SourceName, change: impl FnOnce(&mut SourceState)) {
-        let mut states = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut states = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
         change(states.entry(source.clone()).or_default());
     }
 
     /// Changes what is true of the keys.
     pub fn see_keys(&self, sight: KeySight) {
-        *self.1.lock().unwrap_or_else(PoisonError::into_inner) = sight;
+        *self.keys.lock().unwrap_or_else(PoisonError::into_inner) = sight;
     }
 
     /// What is true of the keys now.
     pub fn keys(&self) -> KeySight {
-        self.1.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What is true of all sources now.
     pub fn read(&self) -> BTreeMap<SourceName, SourceState> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.sources.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Says what is true of a job.
+    pub fn job(&self, job: JobName, state: JobState) {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner).insert(job, state);
+    }
+
+    /// What is true of all jobs now.
+    pub fn jobs(&self) -> BTreeMap<JobName, JobState> {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What is true of one source now.

@@ -2,7 +2,7 @@
 //!
 //! The guard and the heartbeat have a session of their own, so they work also while the store is down and nothing
 //! streams. Giving up ends whoever reads from the slot and drops it; the next life finds it gone, records the gap with
-//! its reason, and makes a new one.
+//! its reason, and makes a new one. Who was fenced gives nothing up: the slot is another daemon's to guard (L5).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,13 +14,16 @@ use crate::clock::{Clock, timeout};
 use crate::connect::{ConnectTarget, Mode, Session};
 use crate::daemon::board::Board;
 use crate::daemon::metrics as words;
-use crate::model::SourceName;
+use crate::log::{LogEnv, LogError, fence};
+use crate::model::{Epoch, SourceName};
 use crate::source::postgres::heartbeat::{self, Beat, Pulse};
 use crate::source::postgres::slot;
 use crate::source::{SourceError, SourceErrorKind};
 
 /// Capture's next life may take the slot again before it is dropped; so often it is ended anew.
 const TRIES: u32 = 5;
+/// How long the store may take to say whether the log is still ours.
+const LOOK_WITHIN: Duration = Duration::from_secs(5);
 /// How long one try may take.
 const TRY_WITHIN: Duration = Duration::from_secs(30);
 
@@ -40,8 +43,8 @@ pub struct Guard {
     pub board: Arc<Board>,
     /// Set when the slot is given up; capture's next life asks for it.
     pub given_up: Arc<AtomicBool>,
-    /// Time.
-    pub clock: Arc<dyn Clock>,
+    /// The log's surroundings.
+    pub env: LogEnv,
 }
 
 impl Guard {
@@ -56,20 +59,39 @@ impl Guard {
         tokio::select! {
             biased;
             () = self.watch(pulse) => {}
-            () = heartbeat::run(beat, tell, Arc::clone(&self.clock)) => {}
+            () = heartbeat::run(beat, tell, Arc::clone(&self.env.clock)) => {}
         }
     }
 
     async fn watch(&self, mut pulse: watch::Receiver<Pulse>) {
         while pulse.changed().await.is_ok() {
             let seen = pulse.borrow_and_update().clone();
-            let now = self.clock.tick();
+            let now = self.clock().tick();
             self.board.update(&self.source, |state| state.beat(&seen, now));
             let retained = seen.slot.map_or(0, |slot| slot.retained_bytes);
             if seen.failures == 0 && retained > self.slot_bytes_max {
+                if self.is_fenced().await {
+                    tracing::warn!(source = %self.source, "the slot holds back too much; another daemon has it now");
+                    return;
+                }
                 self.give_up(retained).await;
             }
         }
+    }
+
+    /// Whether another daemon took over the log. A store that cannot say does not hold the act back: nobody keeps up with
+    /// a slot that holds back so much, and the source's disk comes first (L12).
+    async fn is_fenced(&self) -> bool {
+        let state = self.board.of(&self.source);
+        if state.epoch == Epoch::default() {
+            return false;
+        }
+        let look = fence::still_ours(&self.env, &self.source, state.epoch, state.slot.next());
+        matches!(timeout(self.clock(), LOOK_WITHIN, look).await, Ok(Err(LogError::Fenced { .. })))
+    }
+
+    fn clock(&self) -> &dyn Clock {
+        &*self.env.clock
     }
 
     async fn give_up(&self, retained: u64) {
@@ -79,7 +101,7 @@ impl Guard {
         );
         self.given_up.store(true, Ordering::Relaxed);
         for _ in 0..TRIES {
-            match timeout(&*self.clock, TRY_WITHIN, self.drop_slot()).await {
+            match timeout(self.clock(), TRY_WITHIN, self.drop_slot()).await {
                 Ok(Ok(())) => {
                     metrics::counter!(words::SLOTS_GIVEN_UP.name, "source" => self.source.to_string()).increment(1);
                     return;
@@ -94,9 +116,9 @@ impl Guard {
     }
 
     async fn drop_slot(&self) -> Result<(), SourceError> {
-        let session = Session::connect(&self.target, Mode::Sql, &*self.clock, &[]).await;
+        let session = Session::connect(&self.target, Mode::Sql, self.clock(), &[]).await;
         let mut session = session.map_err(|error| SourceErrorKind::from(error).when("connecting"))?;
-        let given_up = slot::give_up(&mut session, &self.slot, &*self.clock).await;
+        let given_up = slot::give_up(&mut session, &self.slot, self.clock()).await;
         session.close().await;
         given_up
     }

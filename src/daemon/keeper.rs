@@ -104,7 +104,8 @@ impl Keeper {
         }
     }
 
-    fn doubt(&self, source: &SourceName) {
+    /// What is known of a log is not what the store holds any more, after an expiry for instance: it is read again.
+    pub fn doubt(&self, source: &SourceName) {
         if let Some(stale) = self.stale.get(source) {
             stale.store(true, Ordering::Relaxed);
         }

@@ -8,7 +8,8 @@ use std::sync::OnceLock;
 use metrics::Unit;
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
 
-use crate::daemon::board::{KeySight, Phase, SourceState};
+use crate::daemon::board::{JobState, KeySight, Phase, SourceState};
+use crate::daemon::schedule::JobName;
 use crate::model::{SourceName, Tick, Timestamp};
 use crate::store::mirror;
 use crate::store::mirror::MirrorSight;
@@ -40,6 +41,7 @@ pub struct Metric {
 }
 
 const SOURCE: &[&str] = &["source"];
+const JOB: &[&str] = &["job"];
 
 const MIRROR: &[&str] = &["mirror"];
 
@@ -75,6 +77,13 @@ metrics_table! {
     GAPS: Counter "holdfast_gaps_total" Count &["source", "reason"], "Stretches of history that were not captured.";
     GAP_OPEN: Gauge "holdfast_gap_open" Count SOURCE, "1 while history waits for a base.";
     ERRORS: Counter "holdfast_errors_total" Count &["source", "kind"], "Lives of a source that broke.";
+    JOB_FAILED: Gauge "holdfast_job_failed" Count JOB, "1 while the last run of a job did not succeed.";
+    JOB_FAILURES: Counter "holdfast_job_failures_total" Count &["job", "kind"],
+        "Runs of a job that found damage, could not tell or failed.";
+    JOB_RUNNING: Gauge "holdfast_job_running" Count JOB, "1 while a run of a job is under way.";
+    JOB_SUCCESS_AGE_SECONDS: Gauge "holdfast_job_success_age_seconds" Seconds JOB, "Time since a job succeeded last.";
+    JOB_OVERDUE_SECONDS: Gauge "holdfast_job_overdue_seconds" Seconds JOB, "How long ago a run was due that has not ended.";
+    JOB_SECONDS: Gauge "holdfast_job_seconds" Seconds JOB, "How long the last run of a job took.";
     CATALOG_STALE: Gauge "holdfast_catalog_stale" Count &[], "1 while the catalog holds less than the store.";
     KEY_UP: Gauge "holdfast_key_up" Count &[], "Whether the key service does what is asked of it: 1, else 0.";
     KEY_SEALS_SECONDS: Gauge "holdfast_key_seals_seconds" Seconds &[], "How long sealing can go on without the key service.";
@@ -136,6 +145,19 @@ pub fn show(states: &BTreeMap<SourceName, SourceState>, (tick, now): (Tick, Time
         }
         if let (Some(first), Some(last)) = (state.base_first, state.durable_time) {
             set(RESTORABLE_SECONDS, last.since(first).as_secs_f64());
+        }
+    }
+}
+
+/// Shows how the jobs stand.
+pub fn show_jobs(jobs: &BTreeMap<JobName, JobState>, now: Timestamp) {
+    for (name, state) in jobs {
+        let set = |metric: Metric, value: f64| metrics::gauge!(metric.name, "job" => name.name()).set(value);
+        set(JOB_FAILED, flag(state.past.standing_failure().is_some()));
+        set(JOB_RUNNING, flag(state.running.is_some()));
+        set(JOB_OVERDUE_SECONDS, now.since(state.due).as_secs_f64());
+        if let Some(succeeded) = state.past.succeeded() {
+            set(JOB_SUCCESS_AGE_SECONDS, now.since(succeeded).as_secs_f64());
         }
     }
 }

@@ -4,6 +4,7 @@
 //!  supervise ──▶ life: connect · fence · stream ──▶ pipeline: append ▸ durable ▸ catalog ▸ acknowledge
 //!      │                                                │
 //!      ├── bases: on schedule, on a gap, on demand      └──▶ board: what is true now ──▶ control.sock, http
+//!      ├── jobs: verify, expire, sweep, on schedule
 //!      ├── guard: the slot's size (L12)
 //!      └── mirrors: the same bytes in every other store
 //! ```
@@ -13,8 +14,10 @@ pub mod bases;
 pub mod board;
 pub mod control;
 pub mod entries;
+pub mod expire;
 pub mod guard;
 pub mod http;
+pub mod jobs;
 pub mod keeper;
 pub mod keywatch;
 pub mod lastserver;
@@ -24,10 +27,13 @@ pub mod notify;
 pub mod pipeline;
 pub mod policy;
 pub mod promote;
+pub mod schedule;
 pub mod serve;
 pub mod status;
+pub mod strangers;
 pub mod supervise;
 pub mod verify;
+pub mod witness;
 
 /// An error with all its causes, in one line: each says something of its own.
 pub fn chain(error: &dyn std::error::Error) -> String {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::crypto::KeyError;
 use crate::crypto::service::Trouble;
 use crate::daemon::pipeline::PipelineError;
+use crate::daemon::schedule;
 use crate::log::{LogError, ObjectError, ObjectErrorKind};
 use crate::source::SourceErrorKind;
 use crate::store::mirror::{MirrorSight, Phase};
@@ -47,7 +48,7 @@ const fn log_verdict(error: &LogError) -> (Verdict, &'static str) {
         LogError::Object(_) | LogError::Missing { .. } => {
             (Verdict::Again(Duration::from_mins(1)), "The log in the store is damaged")
         }
-        LogError::Fenced { .. } => (Verdict::Fenced, "Another daemon took over the log"),
+        LogError::Fenced { .. } | LogError::Slept { .. } => (Verdict::Fenced, "Another daemon took over the log"),
         LogError::Twin { .. } => (Verdict::Fenced, "Two writers share one epoch"),
         LogError::Overtaken { .. } | LogError::Latched => {
             (Verdict::Again(Duration::ZERO), "The log must be opened anew")
@@ -110,6 +111,15 @@ pub fn mirror_verdicts(mirror: &MirrorSight) -> Vec<(Verdict, &'static str)> {
     let damaged = (!mirror.damaged.is_empty()).then_some(damaged);
     let lacks = (mirror.first_lacks > 0).then_some(lacks);
     [phase, holds, damaged, lacks].into_iter().flatten().collect()
+}
+
+/// The sentence for a job that did not succeed. Each heads a section of the runbook, too.
+pub const fn job_trouble(trouble: schedule::Trouble) -> &'static str {
+    match trouble {
+        schedule::Trouble::Damaged => "A job found damage in the store",
+        schedule::Trouble::CouldNotTell => "A job could not tell",
+        schedule::Trouble::Failed => "A job failed",
+    }
 }
 
 /// The longest wait between two lives.

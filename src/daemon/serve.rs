@@ -20,10 +20,12 @@ use crate::daemon::control::{Control, ControlError, Handlers, Refused};
 use crate::daemon::entries;
 use crate::daemon::guard::Guard;
 use crate::daemon::http::{Http, HttpError, Showing};
+use crate::daemon::jobs::memory::Memory;
+use crate::daemon::jobs::{self, Jobs};
 use crate::daemon::keeper::{self, Keeper};
 use crate::daemon::keywatch;
 use crate::daemon::lastserver::LastServer;
-use crate::daemon::mirrors;
+use crate::daemon::mirrors::{self, Deletes};
 use crate::daemon::notify;
 use crate::daemon::status::Sight;
 use crate::daemon::supervise::{Capture, Outcome, Until};
@@ -95,10 +97,11 @@ impl Platform {
         let lock = lock(&state_dir)?;
         let alone = assemble::log_env(config, clock, entropy).await?;
         alone.keys.prove(&**clock, &**entropy).await.map_err(AssembleError::from)?;
+        assemble::prove(config, &alone).await?;
         for silent in mirrors::may_decide(&alone, config).await? {
             tracing::warn!(mirror = silent, "a mirror could not be asked which store decides");
         }
-        let mirrored = mirrors::behind(&alone, config);
+        let mirrored = mirrors::behind(&alone, config, Deletes::of(config));
         let env = LogEnv { store: Arc::<Mirrored>::clone(&mirrored), ..alone.clone() };
         let board = Arc::new(Board::default());
         Ok(Self { config: config.clone(), env, alone, mirrored, board, state_dir, _lock: lock })
@@ -117,6 +120,7 @@ impl Platform {
         mirrors::follow(&self.alone, &self.mirrored, &self.board, &mut beside);
         if until == Until::Stopped {
             self.surface(&keeper, &all_bases, &mut beside, &stop).await?;
+            beside.spawn(self.jobs().run());
         }
         for (source, bases) in self.config.sources.iter().zip(all_bases) {
             let capture = Arc::new(self.capture(source, &keeper, &bases)?);
@@ -140,11 +144,8 @@ impl Platform {
 
     /// Nobody waits for a mirror for long; what it has not got by now it gets from the next process (L9).
     async fn let_mirrors_catch_up(&self) {
-        let due = self.env.clock.tick().after(MIRRORS_WITHIN);
-        for mirror in self.mirrored.mirrors() {
-            if !mirror.in_step(due.since(self.env.clock.tick())).await {
-                tracing::warn!(mirror = mirror.name(), "a mirror has not caught up; the next process goes on");
-            }
+        for late in mirrors::in_step(&self.env, &self.mirrored, MIRRORS_WITHIN).await {
+            tracing::warn!(mirror = late.name, "a mirror has not caught up; the next process goes on");
         }
     }
 
@@ -179,6 +180,12 @@ impl Platform {
         Ok(())
     }
 
+    /// What verifies, deletes and sweeps beside capture (L9).
+    fn jobs(&self) -> Jobs {
+        let (memory, planned) = (Memory::open(Some(&self.state_dir)), jobs::planned(&self.config, &self.env));
+        Jobs::new(&self.env, &self.board, memory, planned)
+    }
+
     fn sight(&self) -> Sight {
         Sight {
             service: self.config.service.name.clone(),
@@ -196,14 +203,15 @@ impl Platform {
             slot_bytes_max: source.slot_bytes_max,
             board: Arc::clone(&self.board),
             given_up: Arc::clone(&capture.given_up),
-            clock: Arc::clone(&self.env.clock),
+            env: self.env.clone(),
         })
     }
 
     async fn bases(&self, source: &SourceSettings) -> Result<BaseKeeper, ServeError> {
         let (config, env) = (&self.config, &self.env);
         let target = assemble::target(source)?;
-        let order = BaseOrder { source: source.name.clone(), target, jobs: config.base.jobs, log: None };
+        let claims = Some(assemble::base_claims(&self.state_dir));
+        let order = BaseOrder { source: source.name.clone(), target, jobs: config.base.jobs, log: None, claims };
         let rule = BaseRule {
             every: config.base.every,
             quiet: config.schema_image.quiet,

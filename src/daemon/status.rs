@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::daemon::board::{Board, KeySight, Phase, SourceState};
+use crate::daemon::board::{Board, JobState, KeySight, Phase, SourceState};
 use crate::daemon::policy;
+use crate::daemon::schedule::{self, JobName};
 use crate::model::{SourceName, Tick, Timestamp};
 use crate::store::mirror::{Duty, MirrorSight};
 
@@ -28,17 +29,19 @@ pub type Now = (Tick, Timestamp);
 /// Everything, as JSON.
 pub fn value(board: &Board, sight: &Sight, now: Now) -> Value {
     let states = board.read();
+    let jobs = board.jobs();
     let sources: Vec<_> = states.iter().map(|(name, state)| source(name, state, now)).collect();
-    let mirrors: Vec<_> = board.mirrors().iter().map(|sight| mirror(sight, now)).collect();
-    let all_alarms =
-        [key_alarms(&board.keys(), now.0), alarms(&states, sight, now), mirror_alarms(&board.mirrors())].concat();
+    let mirrors = board.mirrors();
+    let (of_sources, of_mirrors) = (alarms(&states, sight, now), mirror_alarms(&mirrors));
+    let all_alarms = [key_alarms(&board.keys(), now.0), of_sources, of_mirrors, job_alarms(&jobs, now.1)].concat();
     json!({
         "service": sight.service,
         "time": now.1.to_string(),
         "ready": not_ready(&states, sight, now).is_empty(),
         "alarms": all_alarms,
         "sources": sources,
-        "mirrors": mirrors,
+        "mirrors": mirrors.iter().map(|sight| mirror(sight, now.1)).collect::<Vec<_>>(),
+        "jobs": jobs.iter().map(|(name, state)| job(*name, state)).collect::<Vec<_>>(),
     })
 }
 
@@ -59,6 +62,7 @@ fn source(name: &SourceName, state: &SourceState, (tick, now): Now) -> Value {
         "slot_bytes_max": state.slot_bytes_max,
         "wal_status": state.wal_status,
         "heartbeat_failures": state.heartbeat_failures,
+        "missing_objects": state.missing,
         "gap": state.gap,
         "base_time": state.base_time.map(|time| time.to_string()),
         "base_age_seconds": state.base_time.map(|time| seconds(now.since(time))),
@@ -66,7 +70,7 @@ fn source(name: &SourceName, state: &SourceState, (tick, now): Now) -> Value {
     })
 }
 
-fn mirror(sight: &MirrorSight, (_, now): Now) -> Value {
+fn mirror(sight: &MirrorSight, now: Timestamp) -> Value {
     json!({
         "mirror": sight.name,
         "required": sight.duty == Duty::Required,
@@ -79,6 +83,7 @@ fn mirror(sight: &MirrorSight, (_, now): Now) -> Value {
         "copied": sight.copied,
         "damaged": sight.damaged.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "first_lacks": sight.first_lacks,
+        "undeleted": sight.undeleted,
         "holds_up": sight.holds_up,
     })
 }
@@ -91,6 +96,42 @@ fn mirror_alarms(mirrors: &[MirrorSight]) -> Vec<String> {
         verdicts.map(|(_, sentence)| format!("{sentence} (mirror {}){why}", mirror.name)).collect::<Vec<_>>()
     };
     mirrors.iter().flat_map(of).collect()
+}
+
+fn job(name: JobName, state: &JobState) -> Value {
+    let failed = state.past.failed.as_ref().map(|failed| {
+        json!({
+            "time": Timestamp::from_micros(failed.at_micros).to_string(), "kind": failed.trouble.name(),
+            "what": failed.sentence,
+        })
+    });
+    json!({
+        "job": name.name(),
+        "every_seconds": seconds(state.every),
+        "last_success": state.past.succeeded().map(|time| time.to_string()),
+        "said": state.past.said,
+        "last_failure": failed,
+        "failures_in_a_row": state.past.failures_in_a_row,
+        "due": state.due.to_string(),
+        "running_since": state.running.map(|time| time.to_string()),
+    })
+}
+
+/// What the jobs found that a person should do something about; and which of them do not get to run.
+fn job_alarms(jobs: &BTreeMap<JobName, JobState>, now: Timestamp) -> Vec<String> {
+    let mut alarms = Vec::new();
+    for (name, state) in jobs {
+        let name = name.name();
+        if let Some(failed) = state.past.standing_failure() {
+            let at = Timestamp::from_micros(failed.at_micros);
+            alarms.push(format!("{} ({name}, {at}): {}", policy::job_trouble(failed.trouble), failed.sentence));
+        }
+        if schedule::is_overdue(state.every, state.due, now) {
+            let running = if state.running.is_some() { ", and its run does not end" } else { "" };
+            alarms.push(format!("job {name} was due at {} and has not succeeded since{running}", state.due));
+        }
+    }
+    alarms
 }
 
 fn seconds(time: Duration) -> f64 {
@@ -165,7 +206,9 @@ pub fn text(status: &Value) -> String {
                 if is_set(source, "base_running") { ", one is being taken" } else { "" }
             ),
         ];
-        for line in lines {
+        let missing = number("missing_objects");
+        let missing = (missing > 0).then(|| format!("  missing   {missing} objects of the log; run holdfast verify"));
+        for line in lines.into_iter().chain(missing) {
             text.push_str(&line);
             text.push('\n');
         }
@@ -175,6 +218,12 @@ pub fn text(status: &Value) -> String {
             ["mirror", "phase", "behind_objects", "behind_seconds"].map(|name| plain(mirror.get(name)));
         // Writing into a String cannot fail.
         let _written = writeln!(text, "mirror {name}: {phase}, {objects} objects and {age} s behind");
+    }
+    for job in status.get("jobs").and_then(Value::as_array).into_iter().flatten() {
+        let word = |name: &str| plain(job.get(name));
+        let under_way = if job.get("running_since").is_some_and(Value::is_string) { ", under way" } else { "" };
+        let (name, success, due) = (word("job"), word("last_success"), word("due"));
+        let _written = writeln!(text, "job {name}: last success {success}, due {due}{under_way}");
     }
     for alarm in status.get("alarms").and_then(Value::as_array).into_iter().flatten() {
         // Writing into a String cannot fail.

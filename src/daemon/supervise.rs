@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::sync::{Notify, watch};
 
 use crate::clock::sleep;
@@ -22,11 +21,11 @@ use crate::daemon::metrics as words;
 use crate::daemon::pipeline::{Ended, Observer, Pipeline, PipelineError};
 use crate::daemon::policy::{self, Verdict};
 use crate::log::session::last_session;
-use crate::log::{CutRule, Durable, History, LogEnv, LogError, Writer, fence};
-use crate::model::{Epoch, Lsn, Slot, Tick};
+use crate::log::{CutRule, Durable, History, Hole, LogEnv, LogError, Reign, Writer, fence};
+use crate::model::{Epoch, Lsn, Tick};
 use crate::source::postgres::context::PostgresContext;
 use crate::source::postgres::intake::Shapes;
-use crate::source::postgres::slot::{Held, Renewal};
+use crate::source::postgres::slot::{Found, Held, Renewal, Start};
 use crate::source::postgres::stream::{Known, Logged, Opened, PostgresSettings};
 use crate::source::{SourceError, SourceErrorKind};
 
@@ -68,6 +67,10 @@ pub struct BaseKnows {
     pub passed_over: BTreeSet<u32>,
     /// The cluster that it is of.
     pub system_id: Option<u64>,
+    /// Where it stands.
+    pub point: Option<Lsn>,
+    /// The timeline that it is of.
+    pub timeline: Option<u32>,
 }
 
 /// What a life asks the bases for.
@@ -75,7 +78,7 @@ pub trait Bases: Send + Sync {
     /// What the newest base knows, for comparison with the stream.
     fn newest_knows(&self) -> BaseKnows;
     /// A new one is wanted.
-    fn wanted(&self, gap: &Gap);
+    fn wanted(&self);
 }
 
 /// Captures one source.
@@ -202,12 +205,12 @@ impl Capture {
         if until == Until::CaughtUp {
             self.wait_for_slot(&mut opened).await?;
         }
-        let BaseKnows { shapes, passed_over, system_id: base_of } = self.bases.newest_knows();
+        let BaseKnows { shapes, passed_over, system_id, timeline, point } = self.bases.newest_knows();
         let history = History::load(&self.env, &self.settings.name).await?;
-        let session = self.last_server(&history).await?;
-        let durable = history.last().map_or(Lsn::ZERO, |last| Lsn::from(last.to));
-        let logged = Logged::of(session.as_deref(), durable);
-        opened.compare(&Logged { system_id: logged.system_id.or(base_of), ..logged }).await?;
+        let logged = self.logged(&history).await?;
+        // The record of a life's session expires like everything else; the newest base is always there.
+        let (system_id, timeline) = (logged.system_id.or(system_id), logged.timeline.or(timeline));
+        opened.compare(&Logged { system_id, timeline, ..logged }).await?;
         if let Some(Err(error)) = self.last_server.as_ref().map(|file| file.keep(&opened.server())) {
             tracing::warn!(source = %self.settings.name, error = %error, "which server this is cannot be kept in state_dir");
         }
@@ -218,19 +221,17 @@ impl Capture {
         }
         let reign = taken?;
         inheritance.epoch = Some(reign.epoch);
-        self.tell_of_missing(&reign.missing);
-        let held = Held { durable: Lsn::from(reign.cursor.to), latest: reign.cursor.to_time };
-        let known =
-            Known { held, shapes, passed_over, renewal: self.renewal(inheritance), drain: until == Until::CaughtUp };
-        let source = opened.stream(known).await?;
-        if source.has_new_slot() {
-            inheritance.renewed = Some(self.env.clock.tick());
-            self.given_up.store(false, Ordering::Relaxed);
-        }
+        self.tell_of_missing(&history.holes(), point);
+        let held = held(&reign);
+        let start = self.take_slot(&mut opened, &reign, inheritance).await?;
+        let known = Known { held, shapes, passed_over, drain: until == Until::CaughtUp };
+        let source = opened.stream(start, known).await?;
         let (context, begun) = (Box::new(PostgresContext::default()), self.env.clock.tick());
+        let fence = reign.next.before();
         let writer = Writer::new(&self.env, &self.settings.name, reign, self.rule, context);
         self.board.update(&self.settings.name, |state| {
             state.epoch = writer.epoch();
+            state.slot = fence;
             state.became_durable(held.durable, begun);
             state.durable_time = Some(held.latest).filter(|time| *time > crate::model::Timestamp::MIN);
             state.phase = Phase::Capturing;
@@ -240,29 +241,69 @@ impl Capture {
         Ok(Pipeline::new(writer, Box::new(source), Arc::clone(&self.env.clock), observer))
     }
 
-    /// The record of the last session: from the log, or where its key is out of reach from the state folder.
-    async fn last_server(&self, history: &History) -> Result<Option<Bytes>, LogError> {
+    /// What the log says of the server that it is of; where its key is out of reach, what the state folder says.
+    async fn logged(&self, history: &History) -> Result<Logged, LogError> {
+        let durable = history.last().map_or(Lsn::ZERO, |last| Lsn::from(last.to));
+        let unknown = Logged { durable, ..Logged::default() };
         if !history.blind {
             match last_session(&self.env, &self.settings.name, history).await {
+                Ok(None) => return Ok(unknown),
+                Ok(Some(session)) => {
+                    return Logged::of(&session.wire, durable).map_err(|error| session.unreadable(error));
+                }
                 Err(error) if error.is_out_of_reach() => {}
-                session => return session,
+                Err(error) => return Err(error),
             }
         }
         let kept = self.last_server.as_ref().and_then(LastServer::recall);
+        let kept = kept.and_then(|json| Logged::of(&json, durable).ok());
         if kept.is_none() && history.log.is_some() {
             let sentence = "this process may not open the log and has no file of the last server in state_dir";
             tracing::warn!(source = %self.settings.name, "{sentence}: whether the server is the log's is not compared");
         }
-        Ok(kept)
+        Ok(kept.unwrap_or(unknown))
     }
 
-    /// Capture goes on past a lost object, since history behind it is still worth having; but not without a word (L11).
-    fn tell_of_missing(&self, missing: &[Slot]) {
-        let Some(first) = missing.first() else { return };
+    /// Frees the slot and makes sure that it serves. Each act on the server that cannot be taken back comes right behind a
+    /// look whether the log is still ours: who was fenced meanwhile must not end, drop or make what is the rival's (L5).
+    async fn take_slot(
+        &self,
+        opened: &mut Opened,
+        reign: &Reign,
+        inheritance: &mut Inheritance,
+    ) -> Result<Start, PipelineError> {
+        let still_ours = || fence::still_ours(&self.env, &self.settings.name, reign.epoch, reign.next);
+        let held = held(reign);
+        still_ours().await?;
+        opened.release().await?;
+        match opened.reconcile(held).await? {
+            Found::Usable(start) => Ok(start),
+            Found::Useless(old) => {
+                let renewal = self.renewal(inheritance);
+                still_ours().await?;
+                let start = opened.renew(old, held, renewal).await?;
+                inheritance.renewed = Some(self.env.clock.tick());
+                self.given_up.store(false, Ordering::Relaxed);
+                Ok(start)
+            }
+        }
+    }
+
+    /// Capture goes on past a lost object, since history behind it is still worth having; but not without a word (L11), and
+    /// where the newest base does not lead behind it a new one is wanted at once (L3).
+    fn tell_of_missing(&self, holes: &[Hole], base: Option<Lsn>) {
+        let missing = u64::try_from(holes.len()).unwrap_or(u64::MAX);
+        self.board.update(&self.settings.name, |state| state.missing = missing);
+        let Some(first) = holes.first() else { return };
         let sentence = "The log in the store is damaged";
         metrics::counter!(words::ERRORS.name, "source" => self.name(), "kind" => sentence).increment(1);
-        let (source, many) = (&self.settings.name, missing.len());
-        tracing::error!(%source, %first, many, "{sentence}: objects are missing; run holdfast verify");
+        let (source, first) = (&self.settings.name, first.slot);
+        tracing::error!(%source, %first, missing, "{sentence}: objects are missing; run holdfast verify");
+        if holes.iter().any(|hole| base.is_none_or(|base| base.position() < hole.place)) {
+            let gap = format!("object {first} of the log is missing");
+            self.board.update(&self.settings.name, |state| state.gap = Some(gap));
+            self.bases.wanted();
+        }
     }
 
     fn renewal(&self, inheritance: &Inheritance) -> Renewal {
@@ -326,8 +367,13 @@ impl Observer for Capture {
         tracing::warn!(source = %self.settings.name, reason = gap.reason.name(), detail = gap.detail, "gap");
         metrics::counter!(words::GAPS.name, "source" => self.name(), "reason" => gap.reason.name()).increment(1);
         self.board.update(&self.settings.name, |state| state.gap = Some(gap.reason.name().to_owned()));
-        self.bases.wanted(gap);
+        self.bases.wanted();
     }
+}
+
+/// What the log holds as a reign over it begins.
+fn held(reign: &Reign) -> Held {
+    Held { durable: Lsn::from(reign.cursor.to), latest: reign.cursor.to_time }
 }
 
 /// Waits until everything is to stop; for ever if nobody can say so any more.

@@ -3,11 +3,14 @@
 //! * L4: every object that is not as it should be is named, those of bases too.
 //! * L11: what could not be read is a verdict of its own.
 
+use std::collections::BTreeSet;
+
 use futures::StreamExt;
 use futures::stream;
 
 use crate::codec::base::{Manifest, Part};
-use crate::log::scrub::{self, Depth, Finding, Outcome, ScrubReport, Verdict};
+use crate::daemon::witness::{self, SlotSaid, SlotWitness};
+use crate::log::scrub::{self, Depth, Finding, Outcome, Pace, ScrubReport, Scrubber, Sound, Verdict, Watch};
 use crate::log::{History, LogEnv};
 use crate::model::{BaseId, ObjectKey, Slot, SourceName, Timestamp};
 use crate::restore::bases;
@@ -21,12 +24,11 @@ pub struct Order {
     pub depth: Depth,
     /// Only what was written at or after this time.
     pub since: Option<Timestamp>,
-    /// Objects of bases that are read at once.
+    /// Objects that are looked at at once.
     pub jobs: usize,
+    /// Bytes that are read in a second, at most.
+    pub bytes_per_second: Option<u64>,
 }
-
-/// Told after each object: objects and bytes so far.
-pub type Progress<'a> = &'a mut (dyn FnMut(u64, u64) + Send);
 
 /// What was found of one source.
 #[derive(Debug)]
@@ -35,6 +37,8 @@ pub struct Verified {
     pub source: SourceName,
     /// Of its log.
     pub log: ScrubReport,
+    /// What the source's slot says of the log's end; `None` if there is nobody to ask.
+    pub slot: Option<SlotSaid>,
     /// Of its bases, each with its manifest.
     pub bases: Vec<(BaseId, ScrubReport)>,
     /// Bases without a manifest: under way, or left over. They are no bases, and nothing is wrong with that.
@@ -46,25 +50,47 @@ impl Verified {
     pub fn reports(&self) -> impl Iterator<Item = &ScrubReport> {
         std::iter::once(&self.log).chain(self.bases.iter().map(|(_, report)| report))
     }
+
+    /// What it comes to: damaged if anything is, else unknown if anything could not be told.
+    pub fn outcome(&self) -> Outcome {
+        let any = |wanted| self.reports().any(|report| report.outcome() == wanted);
+        match () {
+            () if any(Outcome::Damaged) => Outcome::Damaged,
+            () if any(Outcome::CouldNotTell) => Outcome::CouldNotTell,
+            () => Outcome::Sound,
+        }
+    }
 }
 
-/// Verifies one source.
-pub async fn source(env: &LogEnv, source: &SourceName, order: Order, progress: Progress<'_>) -> Verified {
+/// Verifies one source. The slot, if there is one, is asked first: what it has confirmed by then must be there.
+pub async fn source(
+    env: &LogEnv,
+    source: &SourceName,
+    order: Order,
+    slot: Option<&SlotWitness>,
+    watch: &mut dyn Watch,
+) -> Verified {
     let since = match order.since {
         Some(since) => slot_since(env, source, since).await,
         None => None,
     };
-    let mut watch = |report: &ScrubReport| progress(report.objects_checked, report.bytes_checked);
-    let log = scrub::scrub(env, source, order.depth, since, &mut watch).await;
-    let mut verified = Verified { source: source.clone(), log, bases: Vec::new(), unfinished: 0 };
+    let confirmed = match slot {
+        Some(slot) => Some(slot.ask(&*env.clock).await),
+        None => None,
+    };
+    let Order { depth, jobs, bytes_per_second, .. } = order;
+    let mut log = scrub::scrub(env, source, scrub::Order { depth, since, jobs, bytes_per_second }, watch).await;
+    let slot = match confirmed {
+        Some(confirmed) => Some(witness::compare(env, source, confirmed, (&mut log, &mut *watch)).await),
+        None => None,
+    };
+    let mut verified = Verified { source: source.clone(), log, slot, bases: Vec::new(), unfinished: 0 };
     match names(env, source).await {
         Ok(found) => {
+            let (scrubber, pace) = (Scrubber::new(env, jobs), Pace::new(&env.clock, bytes_per_second));
+            let mut bases = Bases { env, source, order, scrubber, pace, watch };
             for (base, keys) in found {
-                let (objects, bytes) = sum(&verified);
-                let mut watch = |report: &ScrubReport| {
-                    progress(objects + report.objects_checked, bytes + report.bytes_checked);
-                };
-                match one_base(env, source, order, (base, &keys), &mut watch).await {
+                match bases.one(base, &keys).await {
                     Some(mut report) => {
                         if verified.log.outcome() == Outcome::CouldNotTell {
                             believe_no_stranger(&mut report);
@@ -79,16 +105,12 @@ pub async fn source(env: &LogEnv, source: &SourceName, order: Order, progress: P
             let prefix = layout::bases_prefix(source).trim_end_matches('/').parse();
             let object: ObjectKey = prefix.expect("a prefix without its slash is a name");
             let what = format!("it could not be listed: {}", error.kind);
-            verified.log.add(Finding { object, verdict: Verdict::Unreadable, what });
+            let finding = Finding { object, verdict: Verdict::Unreadable, what };
+            watch.found(&finding);
+            verified.log.add(finding);
         }
     }
     verified
-}
-
-fn sum(verified: &Verified) -> (u64, u64) {
-    verified
-        .reports()
-        .fold((0, 0), |(objects, bytes), report| (objects + report.objects_checked, bytes + report.bytes_checked))
 }
 
 /// Where to begin. A log that cannot be listed is verified from its beginning, which tells what is wrong with it.
@@ -121,78 +143,114 @@ async fn names(env: &LogEnv, source: &SourceName) -> Result<Vec<(BaseId, Vec<Obj
     Ok(found)
 }
 
-type Watch<'a> = &'a mut (dyn FnMut(&ScrubReport) + Send);
-
-/// Verifies one base; `None` if it has no manifest. Of one that was taken before what is to be verified, the manifest alone.
-async fn one_base(
-    env: &LogEnv,
-    source: &SourceName,
+/// What the objects of bases are checked with.
+struct Bases<'a> {
+    env: &'a LogEnv,
+    source: &'a SourceName,
     order: Order,
-    (base, keys): (BaseId, &[ObjectKey]),
-    watch: Watch<'_>,
-) -> Option<ScrubReport> {
-    let key = layout::manifest(source, base);
-    if !keys.contains(&key) {
-        return None;
+    scrubber: Scrubber,
+    pace: Pace,
+    watch: &'a mut dyn Watch,
+}
+
+impl Bases<'_> {
+    fn note(&mut self, report: &mut ScrubReport, finding: Finding) {
+        self.watch.found(&finding);
+        report.add(finding);
     }
-    let mut report = ScrubReport::default();
-    match scrub::scrub_object(env, &key).await {
-        Ok(sound) => count(&mut report, sound.bytes),
-        Err(finding) => report.add(finding),
-    }
-    match bases::read(env, source, base).await {
-        Ok(Some(manifest)) => {
-            if order.since.is_none_or(|since| manifest.finished_at >= since) {
-                parts(env, order, (&manifest, keys), (&mut report, watch)).await;
+
+    /// Verifies one base; `None` if it has no manifest. Of one that was taken before what is to be verified, the
+    /// manifest alone.
+    async fn one(&mut self, base: BaseId, keys: &[ObjectKey]) -> Option<ScrubReport> {
+        let key = layout::manifest(self.source, base);
+        if !keys.contains(&key) {
+            return None;
+        }
+        let mut report = ScrubReport::default();
+        match self.scrubber.object(&key).await {
+            Ok(sound) => self.sound(&mut report, &key, sound),
+            Err(finding) => self.note(&mut report, finding),
+        }
+        match bases::read(self.env, self.source, base).await {
+            Ok(Some(manifest)) => {
+                if self.order.since.is_none_or(|since| manifest.finished_at >= since) {
+                    self.parts(&manifest, keys, &mut report).await;
+                }
+            }
+            // What opens and is no manifest of this base is damaged; what did not open was named above.
+            Ok(None) | Err(_) if !report.findings.is_empty() => {}
+            Ok(None) => self.note(&mut report, finding(&key, Verdict::Missing, "it was listed and is not there")),
+            Err(error) => {
+                let wrong = finding(&key, Verdict::Damaged, &crate::daemon::chain(&error));
+                self.note(&mut report, wrong);
             }
         }
-        // What opens and is no manifest of this base is damaged; what did not open was named above.
-        Ok(None) | Err(_) if !report.findings.is_empty() => {}
-        Ok(None) => report.add(finding(&key, Verdict::Missing, "it was listed and is not there")),
-        Err(error) => report.add(finding(&key, Verdict::Damaged, &crate::daemon::chain(&error))),
+        Some(report)
     }
-    watch(&report);
-    Some(report)
+
+    async fn parts(&mut self, manifest: &Manifest, keys: &[ObjectKey], report: &mut ScrubReport) {
+        let named = |part: &Part| layout::base_part(&manifest.source, manifest.base, part.number);
+        let listed: BTreeSet<_> = manifest.parts.iter().map(named).collect();
+        for key in keys {
+            if *key != layout::manifest(&manifest.source, manifest.base) && !listed.contains(key) {
+                self.note(report, finding(key, Verdict::Foreign, "the manifest does not list it"));
+            }
+        }
+        let depth = self.order.depth;
+        let work = manifest.parts.iter().map(|part| {
+            let (key, env, scrubber) = (named(part), self.env.clone(), self.scrubber.clone());
+            let part = part.clone();
+            async move { (check(&env, &scrubber, (&key, &part), depth).await, key, part) }
+        });
+        let mut checks = stream::iter(work.collect::<Vec<_>>()).buffered(self.order.jobs.max(1) + AHEAD);
+        while let Some((checked, key, part)) = checks.next().await {
+            match checked {
+                Ok(Some(sound)) => {
+                    self.sound(report, &key, sound);
+                    self.pace.spend(sound.bytes).await;
+                }
+                Ok(None) => {
+                    report.objects_checked += 1;
+                    self.watch.read(0);
+                    self.watch.sound(&key, part.bytes, None);
+                }
+                Err(finding) => {
+                    self.note(report, finding);
+                    self.pace.spend(part.bytes).await;
+                }
+            }
+        }
+    }
+
+    fn sound(&mut self, report: &mut ScrubReport, key: &ObjectKey, sound: Sound) {
+        report.objects_checked += 1;
+        report.bytes_checked += sound.bytes;
+        self.watch.read(sound.bytes);
+        self.watch.sound(key, sound.bytes, Some(&sound.hash));
+    }
 }
 
-async fn parts(
+/// Objects that are fetched while others are looked at.
+const AHEAD: usize = 2;
+
+/// One part; what was proved of it where every byte was looked at.
+async fn check(
     env: &LogEnv,
-    order: Order,
-    (manifest, keys): (&Manifest, &[ObjectKey]),
-    (report, watch): (&mut ScrubReport, Watch<'_>),
-) {
-    let listed = |part: &Part| layout::base_part(&manifest.source, manifest.base, part.number);
-    for key in keys {
-        let known = *key == layout::manifest(&manifest.source, manifest.base)
-            || manifest.parts.iter().any(|part| listed(part) == *key);
-        if !known {
-            report.add(finding(key, Verdict::Foreign, "the manifest does not list it"));
-        }
-    }
-    let work = manifest.parts.iter().map(|part| check(env.clone(), listed(part), part.clone(), order.depth));
-    let mut checks = stream::iter(work).buffer_unordered(order.jobs.max(1));
-    while let Some(checked) = checks.next().await {
-        match checked {
-            Ok(bytes) => count(report, bytes),
-            Err(finding) => report.add(finding),
-        }
-        watch(report);
-    }
-}
-
-/// One part; gives the bytes that were read.
-async fn check(env: LogEnv, key: ObjectKey, part: Part, depth: Depth) -> Result<u64, Finding> {
-    let differs = |what: &str| finding(&key, Verdict::Damaged, what);
+    scrubber: &Scrubber,
+    (key, part): (&ObjectKey, &Part),
+    depth: Depth,
+) -> Result<Option<Sound>, Finding> {
+    let differs = |what: &str| finding(key, Verdict::Damaged, what);
     match depth {
-        Depth::Quick => match env.store.size(&key).await {
-            Ok(size) if size == part.bytes => Ok(0),
+        Depth::Quick => match env.store.size(key).await {
+            Ok(size) if size == part.bytes => Ok(None),
             Ok(_) => Err(differs("its size is not the manifest's")),
-            Err(error) => Err(unread(&key, &error)),
+            Err(error) => Err(unread(key, &error)),
         },
         Depth::Full => {
-            let sound = scrub::scrub_object(&env, &key).await?;
+            let sound = scrubber.object(key).await?;
             let same = hex::encode(sound.hash) == part.sha256 && sound.bytes == part.bytes;
-            if same { Ok(sound.bytes) } else { Err(differs("its hash is not the manifest's")) }
+            if same { Ok(Some(sound)) } else { Err(differs("its hash is not the manifest's")) }
         }
     }
 }
@@ -204,9 +262,4 @@ fn unread(key: &ObjectKey, error: &StoreError) -> Finding {
 
 fn finding(key: &ObjectKey, verdict: Verdict, what: &str) -> Finding {
     Finding { object: key.clone(), verdict, what: what.to_owned() }
-}
-
-const fn count(report: &mut ScrubReport, bytes: u64) {
-    report.objects_checked += 1;
-    report.bytes_checked += bytes;
 }

@@ -136,3 +136,6 @@ impl Assembler {
 const fn disordered<T>(what: &'static str) -> Result<T, LogError> {
     Err(LogError::Disordered { what })
 }
+
+#[cfg(test)]
+mod tests;

@@ -97,6 +97,19 @@ pub enum LogError {
         /// Which slot.
         slot: Slot,
     },
+    /// What this writer wrote stands where others had written and retention had deleted: it slept through a reign (L5).
+    #[error(
+        "slot {slot} of log {source_name} lies before its boundary {boundary}: this writer slept while others wrote, \
+         and must stop"
+    )]
+    Slept {
+        /// Whose log.
+        source_name: SourceName,
+        /// Which slot it believed to be the next.
+        slot: Slot,
+        /// The first slot that is still of the log.
+        boundary: Slot,
+    },
     /// An earlier write's fate is unknown; the writer does nothing until it is opened anew.
     #[error("an earlier write failed; the log must be opened anew")]
     Latched,
@@ -138,6 +151,7 @@ impl LogError {
             | Self::Fenced { .. }
             | Self::Twin { .. }
             | Self::Overtaken { .. }
+            | Self::Slept { .. }
             | Self::Latched
             | Self::Disordered { .. } => false,
         }

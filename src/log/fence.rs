@@ -1,18 +1,22 @@
 //! Taking the next epoch: a fence segment in the first hole of the log (L5).
 //!
 //! Whoever creates that object reigns: every put of an older writer meets a slot that is taken by a higher epoch, and
-//! what it had in flight beyond the hole is void, because epochs never fall along the slots.
+//! what it had in flight beyond the hole is void, because epochs never fall along the slots. So that this holds however
+//! long the older writer sleeps, a fence is never deleted, not even where all around it has expired; and whoever slept
+//! while taking a fence asks, once it is there, whether the slot is still of the log.
 
 use crate::codec::footer::Footer;
 use crate::codec::segment::{Header, ObjectKind};
 use crate::crypto::stream::sha256;
 use crate::entropy::draw;
 use crate::log::batch::Cursor;
+use crate::log::boundary;
 use crate::log::entry::Entry;
 use crate::log::env::LogEnv;
 use crate::log::error::{LogError, ObjectError, ObjectErrorKind};
 use crate::log::history::History;
 use crate::log::object::{Object, Seal, draft, may_be_own};
+use crate::model::limits::HEADER_BYTES_MAX;
 use crate::model::{Epoch, LogId, ObjectKey, Slot, SourceName};
 use crate::step::Step;
 use crate::store::{Op, Part, Put, StoreError, StoreErrorKind, layout, put_own};
@@ -34,8 +38,6 @@ pub struct Reign {
     pub unlisted: Vec<Entry>,
     /// The newest checkpoint.
     pub checkpoint: Slot,
-    /// Objects that are missing before it: damage that a person must know of.
-    pub missing: Vec<Slot>,
     /// What seals this reign's objects.
     pub seal: Seal,
 }
@@ -55,6 +57,29 @@ pub async fn take(env: &LogEnv, source: &SourceName, ours: Option<Epoch>) -> Res
             return Ok(reign);
         }
         // Somebody else took the slot meanwhile: look again, with their epoch in view.
+    }
+}
+
+/// Whether the reign of `epoch` goes on: nobody has put a fence of a higher epoch since. `next` is the first slot that this
+/// reign may not have filled: a rival's fence goes into the first hole, so it cannot stand before. One read, as a rule;
+/// to be asked right before whatever cannot be taken back elsewhere, since only a put into the log itself can be sure.
+pub async fn still_ours(env: &LogEnv, source: &SourceName, epoch: Epoch, next: Slot) -> Result<(), LogError> {
+    let bytes = u64::try_from(HEADER_BYTES_MAX).unwrap_or(u64::MAX);
+    let mut slot = next;
+    loop {
+        let key = layout::segment(source, slot);
+        let start = match env.store.get(&key, Part::First { bytes }).await {
+            Ok(start) => start,
+            Err(error) if error.kind == StoreErrorKind::Missing => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        let (header, _) = Header::decode(start.as_bytes()).map_err(|error| ObjectError { key, kind: error.into() })?;
+        if header.epoch > epoch {
+            let source_name = source.clone();
+            return Err(LogError::Fenced { source_name, ours: epoch, theirs: header.epoch });
+        }
+        // Our own, put meanwhile, or what an older writer had in flight: the hole is farther on.
+        slot = slot.next();
     }
 }
 
@@ -89,6 +114,13 @@ async fn try_take(env: &LogEnv, source: &SourceName, history: History) -> Result
         }
         Err(error) => return Err(error.into()),
     }
+    match boundary::first(env, source).await {
+        // While we slept others filled this slot and the rest, and it expired: our fence stands before the log.
+        Ok(first) if first > slot => return Ok(None),
+        Ok(_) => {}
+        // The fence is ours and stands: whoever comes next must not take it for a rival's.
+        Err(source) => return Err(LogError::FenceUndecided { epoch, source }),
+    }
     let (header, _) = Header::decode(sealed.as_bytes()).map_err(|error| ObjectError { key, kind: error.into() })?;
     let hash = sha256(sealed.as_bytes());
     let bytes = u64::try_from(sealed.len()).unwrap_or(u64::MAX);
@@ -104,17 +136,7 @@ async fn try_take(env: &LogEnv, source: &SourceName, history: History) -> Result
             next = next.next();
         }
     }
-    Ok(Some(Reign {
-        log,
-        epoch,
-        next,
-        previous: hash,
-        cursor,
-        unlisted,
-        checkpoint: after,
-        missing: history.missing,
-        seal,
-    }))
+    Ok(Some(Reign { log, epoch, next, previous: hash, cursor, unlisted, checkpoint: after, seal }))
 }
 
 /// Where the log stands, and the hash of its last live object.

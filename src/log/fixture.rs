@@ -139,6 +139,6 @@ pub(crate) fn heartbeat(position: u64) -> Record {
 
 pub(crate) fn gap(position: u64) -> Record {
     let (exact_until, time) = (Position::new(position), Timestamp::from_micros(7));
-    let gap = Gap { exact_until, time, reason: Reason::SlotLost, detail: "a test".to_owned() };
+    let gap = Gap { exact_until, time, reason: Reason::SlotLost, tables: Vec::new(), detail: "a test".to_owned() };
     Record::own(Kind::Gap, gap.encode())
 }

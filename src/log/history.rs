@@ -7,23 +7,36 @@
 //! puts are in flight. Where more stand beyond it the hole is no tail: an object is missing (L4), and is named. So it is
 //! where an epoch rises beyond a hole: a fence goes into the first hole, so there was none when it was written.
 
+mod checkpoints;
+
 use std::collections::BTreeMap;
 
 use crate::codec::segment::{Header, ObjectKind};
 use crate::log::boundary;
-use crate::log::checkpoint::Checkpoint;
 use crate::log::entry::Entry;
 use crate::log::env::LogEnv;
 use crate::log::error::{LogError, ObjectError, ObjectErrorKind};
+use crate::log::history::checkpoints::checkpoints;
 use crate::log::object::Object;
 use crate::model::limits::{HEADER_BYTES_MAX, IN_FLIGHT_PUTS_MAX};
-use crate::model::{Epoch, LogId, ObjectKey, Slot, SourceName};
+use crate::model::{Epoch, LogId, ObjectKey, Position, Slot, SourceName};
 use crate::store::layout::{self, Named};
 use crate::store::{Keys, Part};
 
 /// So many objects are never missing: what stands farther behind was put there by somebody else, and must not make the
 /// list of what is missing grow without a bound (L8).
 const MISSING_SLOTS_MAX: u64 = 1 << 20;
+
+/// A stretch of history that was captured and is lost: an object of it is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hole {
+    /// Which object.
+    pub slot: Slot,
+    /// What completes up to here stands before it.
+    pub until: Position,
+    /// From here on what completes can be read again: every transaction that the object may hold a part of has ended.
+    pub place: Position,
+}
 
 /// The objects of one log, as the store holds them.
 #[derive(Clone, Debug, Default)]
@@ -45,10 +58,24 @@ pub struct History {
 }
 
 impl History {
-    /// Finds the log of `source`.
+    /// Finds the log of `source`. What expires while it is looked at is not missing.
     pub async fn load(env: &LogEnv, source: &SourceName) -> Result<Self, LogError> {
+        let mut boundary = boundary::newest(env, source).await?;
+        loop {
+            let found = Self::look(env, source, boundary.as_ref()).await;
+            if found.as_ref().is_ok_and(|history| history.missing.is_empty()) {
+                return found;
+            }
+            match boundary::newest(env, source).await {
+                Ok(now) if now != boundary => boundary = now,
+                Ok(_) | Err(_) => return found,
+            }
+        }
+    }
+
+    async fn look(env: &LogEnv, source: &SourceName, boundary: Option<&(ObjectKey, Slot)>) -> Result<Self, LogError> {
         let mut history = Self::default();
-        let first = history.find_boundary(env, source).await?;
+        let first = history.read_boundary(env, boundary).await?;
         history.trust_checkpoints(env, source, first).await?;
         history.read_tail(env, source, first).await?;
         Ok(history)
@@ -60,7 +87,10 @@ impl History {
     /// is the newest is not kept: a writer needs that, and uses `load`.
     pub async fn load_from(env: &LogEnv, source: &SourceName, mut known: Vec<Entry>) -> Result<Self, LogError> {
         let mut history = Self::default();
-        let first = history.find_boundary(env, source).await?;
+        let boundary = boundary::newest(env, source).await?;
+        let Ok(first) = history.read_boundary(env, boundary.as_ref()).await else {
+            return Self::load(env, source).await;
+        };
         known.retain(|entry| entry.slot >= first);
         // The last one's hash is what the log confirms; what stands behind it is listed again.
         let proved = known.iter().rposition(|entry| !entry.void && entry.hash.is_some());
@@ -80,8 +110,11 @@ impl History {
             Ok(false) | Err(_) => return Self::load(env, source).await,
         }
         history.entries = known;
-        history.read_tail(env, source, first).await?;
-        Ok(history)
+        match history.read_tail(env, source, first).await {
+            Ok(()) if history.missing.is_empty() => Ok(history),
+            Err(error) if error.is_store_trouble() => Err(error),
+            Ok(()) | Err(_) => Self::load(env, source).await,
+        }
     }
 
     /// The objects that count, in order.
@@ -92,6 +125,18 @@ impl History {
     /// The last object that counts.
     pub fn last(&self) -> Option<&Entry> {
         self.live().next_back()
+    }
+
+    /// What is lost with the objects that are missing, in their order.
+    pub fn holes(&self) -> Vec<Hole> {
+        let live: Vec<_> = self.live().collect();
+        let hole = |slot: Slot| {
+            let (before, behind) = live.split_at(live.partition_point(|entry| entry.slot < slot));
+            let until = before.last().map(|entry| entry.to).unwrap_or_default();
+            let anew = behind.iter().find(|entry| entry.needs_from > slot);
+            Hole { slot, until, place: anew.map_or(Position::new(u64::MAX), |entry| entry.from) }
+        };
+        self.missing.iter().map(|slot| hole(*slot)).collect()
     }
 
     /// The highest epoch that any object shows, beyond the hole too.
@@ -106,18 +151,16 @@ impl History {
         self.entries.last().map_or(first, |entry| entry.slot.next())
     }
 
-    async fn find_boundary(&mut self, env: &LogEnv, source: &SourceName) -> Result<Slot, LogError> {
-        let mut keys = Keys::new(&*env.store, layout::boundaries_prefix(source), None);
-        let mut newest = None;
-        while let Some(key) = keys.next().await? {
-            newest = Some(key);
-        }
-        let Some(key) = newest else { return Ok(Slot::FIRST) };
-        let header = match self.open(env, &key).await {
+    async fn read_boundary(&mut self, env: &LogEnv, newest: Option<&(ObjectKey, Slot)>) -> Result<Slot, LogError> {
+        let Some((key, slot)) = newest else { return Ok(Slot::FIRST) };
+        let header = match self.open(env, key).await {
             Ok(object) => boundary::read(object)?,
-            Err(error) if error.is_out_of_reach() => self.clear(env, &key, ObjectKind::Boundary).await?,
+            Err(error) if error.is_out_of_reach() => self.clear(env, key, ObjectKind::Boundary).await?,
             Err(error) => return Err(error),
         };
+        if header.slot != *slot {
+            return Err(ObjectError { key: key.clone(), kind: ObjectErrorKind::Misplaced { what: "slot" } }.into());
+        }
         self.boundary = Some(header.slot);
         Ok(header.slot)
     }
@@ -138,89 +181,6 @@ impl History {
             let kind = ObjectErrorKind::Misplaced { what: "log" };
             Err(ObjectError { key: key.clone(), kind })
         }
-    }
-
-    /// Follows the checkpoints from the newest that can be read back to the boundary.
-    async fn trust_checkpoints(&mut self, env: &LogEnv, source: &SourceName, first: Slot) -> Result<(), LogError> {
-        let mut slots = checkpoints(env, source).await?;
-        while let Some(newest) = slots.pop() {
-            // A checkpoint that is damaged or that the log does not confirm is only a cache lost: an older one serves.
-            let entries = match self.chain_of_checkpoints(env, source, newest, first).await {
-                Ok(entries) => {
-                    self.blind = false;
-                    entries
-                }
-                Err(error) if error.is_out_of_reach() && newest >= first => {
-                    self.blind = true;
-                    self.end_of_checkpoint(env, source, newest).await.unwrap_or_default()
-                }
-                Err(_) => continue,
-            };
-            if self.confirmed(env, source, &entries).await? {
-                self.checkpoint = Some(newest);
-                self.entries = entries;
-                return Ok(());
-            }
-        }
-        self.blind = false;
-        Ok(())
-    }
-
-    /// The last live object that a checkpoint covers, and void ones behind it, told by clear headers alone. What came
-    /// before stays unknown, which a writer can bear: it continues from the end.
-    async fn end_of_checkpoint(
-        &mut self,
-        env: &LogEnv,
-        source: &SourceName,
-        newest: Slot,
-    ) -> Result<Vec<Entry>, LogError> {
-        let listed = self.clear(env, &layout::checkpoint(source, newest), ObjectKind::Checkpoint).await?;
-        let mut entries = Vec::new();
-        let mut at = newest;
-        while at != Slot::NONE && entries.len() < IN_FLIGHT_PUTS_MAX {
-            let entry = Entry::of_header(&self.header(env, &layout::segment(source, at)).await?);
-            // Its writer wrote the checkpoint once an object of its own was durable: what has a lower epoch is void.
-            if entry.epoch == listed.epoch {
-                entries.push(Entry { hash: Some(listed.previous), ..entry });
-                entries.reverse();
-                return Ok(entries);
-            }
-            entries.push(Entry { void: true, ..entry });
-            at = at.before();
-        }
-        Ok(Vec::new())
-    }
-
-    /// The clear header of an object whose key is out of reach: its sum tells a flipped bit, and no seal proves it.
-    async fn clear(&mut self, env: &LogEnv, key: &ObjectKey, kind: ObjectKind) -> Result<Header, LogError> {
-        let header = self.header(env, key).await?;
-        if header.kind == kind {
-            return Ok(header);
-        }
-        Err(ObjectError { key: key.clone(), kind: ObjectErrorKind::Misplaced { what: "kind" } }.into())
-    }
-
-    async fn chain_of_checkpoints(
-        &mut self,
-        env: &LogEnv,
-        source: &SourceName,
-        newest: Slot,
-        first: Slot,
-    ) -> Result<Vec<Entry>, LogError> {
-        let mut parts = Vec::new();
-        let mut at = newest;
-        while at >= first {
-            let key = layout::checkpoint(source, at);
-            let checkpoint = Checkpoint::read(self.open(env, &key).await?)?;
-            if checkpoint.slot() != at || !contiguous(checkpoint.previous, &checkpoint.entries) {
-                let kind = ObjectErrorKind::Misplaced { what: "its range of slots" };
-                return Err(ObjectError { key, kind }.into());
-            }
-            at = checkpoint.previous;
-            parts.push(checkpoint.entries);
-        }
-        let entries = parts.into_iter().rev().flatten();
-        Ok(entries.filter(|entry| entry.slot >= first).collect())
     }
 
     /// Whether the next live object continues where the checkpoint ends, or the last one is what it says.
@@ -338,18 +298,6 @@ impl History {
             before = Some(entry);
         }
     }
-}
-
-/// Where there are checkpoints, in order.
-async fn checkpoints(env: &LogEnv, source: &SourceName) -> Result<Vec<Slot>, LogError> {
-    let mut keys = Keys::new(&*env.store, layout::checkpoints_prefix(source), None);
-    let mut slots = Vec::new();
-    while let Some(key) = keys.next().await? {
-        if let Some(Named::Checkpoint { slot, .. }) = layout::parse(&key) {
-            slots.push(slot);
-        }
-    }
-    Ok(slots)
 }
 
 /// Whether what is known behind `after` has its objects, by their names: one that is missing is to be named.

@@ -10,6 +10,7 @@
 //! * L4: what is read is proved: the header by the seal of every frame, the order by the hash of the previous object.
 //! * L5: slots are created, never overwritten. A new writer takes the next epoch by a fence in the first hole; whoever
 //!   meets a higher epoch stops. After a write whose fate cannot be told the writer latches: it must be opened anew.
+//! * L10: what expires is a prefix of the log that no promised instant needs, and a boundary tells it from what is lost.
 
 pub mod assemble;
 pub mod batch;
@@ -19,14 +20,17 @@ pub mod context;
 pub mod entry;
 pub mod env;
 pub mod error;
+pub mod expiry;
 pub mod fence;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod history;
+pub mod hold;
 pub mod items;
 pub mod latch;
 pub mod object;
 pub mod reader;
+pub mod retention;
 pub mod rewrap;
 pub mod session;
 pub mod scrub;
@@ -40,8 +44,9 @@ pub use entry::Entry;
 pub use env::LogEnv;
 pub use error::{LogError, ObjectError, ObjectErrorKind};
 pub use fence::Reign;
-pub use history::History;
+pub use history::{History, Hole};
+pub use hold::Hold;
 pub use items::Items;
 pub use reader::{Reader, Segment};
-pub use scrub::{Depth, Finding, Outcome, ScrubReport, Verdict, scrub, scrub_object};
+pub use scrub::{Depth, Finding, Outcome, ScrubReport, Verdict, scrub};
 pub use writer::{Durable, Writer};

@@ -58,7 +58,8 @@ impl Segment {
             | ObjectKind::Boundary
             | ObjectKind::BasePart
             | ObjectKind::Manifest
-            | ObjectKind::Rewrap => {
+            | ObjectKind::Rewrap
+            | ObjectKind::Hold => {
                 return misplaced("kind");
             }
         }

@@ -60,6 +60,12 @@ pub async fn stretches(env: &LogEnv, source: &SourceName) -> Result<Vec<Stretch>
         let row = Row { numbers, key: Box::new(move |number| name(source, Slot::new(number))) };
         found.extend(row.stretches(env).await?);
     }
+    // Few, and each sealed under a data key of its own.
+    let mut holds = Keys::new(&*env.store, layout::holds_prefix(source), None);
+    while let Some(key) = holds.next().await? {
+        let row = Row { numbers: vec![0], key: Box::new(move |_| key.clone()) };
+        found.extend(row.stretches(env).await?);
+    }
     for row in bases(env, source).await? {
         found.extend(row.stretches(env).await?);
     }

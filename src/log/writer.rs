@@ -6,9 +6,16 @@
 //! At most [`IN_FLIGHT_PUTS_MAX`] puts are under way, so that few objects can ever stand beyond a hole. In the slots
 //! right behind a fence, where an older writer's late put can still land, each put waits for the one before: else an
 //! object of this reign could stand behind a slot that was lost to a late one, look live, and continue nothing.
+//!
+//! Creating without overwriting forgets what retention deleted: a writer that slept while others wrote, until what they
+//! wrote had expired, would find its next slots free. The fence that ended its reign is never deleted and stops it; and
+//! after [`SLEPT_AFTER`] without a slot made it asks once more, with the slot made, whether that is still of the log (L5).
+
+mod rival;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::FutureExt;
 use futures::StreamExt;
@@ -30,6 +37,7 @@ use crate::log::fence::Reign;
 use crate::log::history::contiguous;
 use crate::log::latch::Latch;
 use crate::log::object::{Renewal, Seal, draft, may_be_own};
+use crate::log::writer::rival::{rival, still_ours};
 use crate::model::limits::{CHECKPOINT_EVERY_SLOTS, DATA_KEY_RENEW_AGAIN};
 use crate::model::limits::{IN_FLIGHT_BYTES_MAX, IN_FLIGHT_PUTS_MAX, SEGMENT_BYTES_MAX};
 use crate::model::{Epoch, Kind, LogId, ObjectKey, Position, Record, Slot, SourceName, Tick, Timestamp};
@@ -42,7 +50,7 @@ pub struct Durable {
     /// Which.
     pub entry: Entry,
     /// How long its put took.
-    pub put_took: std::time::Duration,
+    pub put_took: Duration,
 }
 
 impl Durable {
@@ -52,11 +60,14 @@ impl Durable {
     }
 }
 
+/// Nothing expires that is younger than an hour; a writer that made no slot for so long may have slept longer.
+pub const SLEPT_AFTER: Duration = Duration::from_mins(1);
+
 /// A put that was answered.
 struct Landed {
     entry: Entry,
     bytes: usize,
-    put_took: std::time::Duration,
+    put_took: Duration,
 }
 
 /// Writes one log, for one reign.
@@ -77,6 +88,8 @@ pub struct Writer {
     landed: Slot,
     /// Up to this slot an older writer's late put can land.
     contested: Slot,
+    /// When the log was last known to be ours: by both clocks, since either may stand still while a machine does.
+    awake: (Tick, Timestamp),
     latch: Latch,
     durable: Position,
     repeat: Vec<Record>,
@@ -114,6 +127,7 @@ impl Writer {
             waiting: VecDeque::new(),
             landed: reign.next.before(),
             contested: Slot::new(reign.next.get().saturating_add(late)),
+            awake: (env.clock.tick(), env.clock.now()),
             latch: Latch::default(),
             durable: reign.cursor.to,
             repeat: Vec::new(),
@@ -259,11 +273,12 @@ impl Writer {
         sealed: Sealed,
         entry: Entry,
     ) -> impl Future<Output = Result<Landed, LogError>> + use<> {
-        let (env, source, epoch) = (self.env.clone(), self.source.clone(), self.epoch);
+        let (env, source, epoch, awake) = (self.env.clone(), self.source.clone(), self.epoch, self.awake);
         async move {
             let begun = env.clock.tick();
             match put_own(&*env.store, &key, &sealed).await? {
                 Put::Ours => {
+                    still_ours(&env, source, entry.slot, awake).await?;
                     let put_took = env.clock.tick().since(begun);
                     Ok(Landed { entry, bytes: sealed.len(), put_took })
                 }
@@ -301,6 +316,7 @@ impl Writer {
             let landed = self.latch.guard(landed)?;
             self.in_flight_bytes -= landed.bytes;
             self.landed = landed.entry.slot;
+            self.awake = (self.env.clock.tick(), self.env.clock.now());
             self.send();
             self.durable = landed.entry.to;
             self.unlisted.push(landed.entry.clone());
@@ -362,16 +378,6 @@ async fn wait<T>(future: &mut Option<BoxFuture<'static, T>>) -> Option<T> {
     match future {
         Some(future) => Some(future.await),
         None => None,
-    }
-}
-
-/// Whose object took our slot: the error tells what to do about it.
-fn rival(theirs: &Sealed, key: &ObjectKey, source: SourceName, ours: Epoch) -> LogError {
-    match Header::decode(theirs.as_bytes()) {
-        Err(error) => ObjectError { key: key.clone(), kind: error.into() }.into(),
-        Ok((header, _)) if header.epoch > ours => LogError::Fenced { source_name: source, ours, theirs: header.epoch },
-        Ok((header, _)) if header.epoch < ours => LogError::Overtaken { source_name: source, slot: header.slot },
-        Ok((header, _)) => LogError::Twin { source_name: source, slot: header.slot, epoch: ours },
     }
 }
 

@@ -49,6 +49,24 @@ impl fmt::Display for SourceName {
     }
 }
 
+/// What a hold is called. It becomes part of an object's name, so it keeps to the rule for [`SourceName`].
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HoldName(SourceName);
+
+impl FromStr for HoldName {
+    type Err = NameError;
+
+    fn from_str(name: &str) -> Result<Self, NameError> {
+        name.parse().map(Self)
+    }
+}
+
+impl fmt::Display for HoldName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// Sixteen random bytes that name something for ever; prints as 32 hexadecimal digits.
 macro_rules! random_id {
     ($(#[$doc:meta])* $name:ident) => {

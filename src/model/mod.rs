@@ -6,7 +6,7 @@ pub mod position;
 pub mod record;
 pub mod time;
 
-pub use id::{BaseId, Epoch, KeyId, LogId, NameError, ObjectKey, Recipient, Slot, SourceName, Wrap, Xid};
+pub use id::{BaseId, Epoch, HoldName, KeyId, LogId, NameError, ObjectKey, Recipient, Slot, SourceName, Wrap, Xid};
 pub use position::{LagBytes, Lsn, Position};
 pub use record::{Commit, Kind, Piece, Record, Role};
 pub use time::{Tick, Timestamp};

@@ -13,6 +13,8 @@ pub struct Timestamp(i64);
 impl Timestamp {
     /// Earlier than every commit.
     pub const MIN: Self = Self(i64::MIN);
+    /// Later than every commit.
+    pub const MAX: Self = Self(i64::MAX);
 
     /// A moment from microseconds since 1970-01-01 UTC.
     pub const fn from_micros(micros: i64) -> Self {
@@ -37,6 +39,12 @@ impl Timestamp {
     /// The number of the day since 1970-01-01; data keys change with it.
     pub const fn day(self) -> i64 {
         self.0.div_euclid(86_400_000_000)
+    }
+
+    /// The moment `span` before this one; saturates at the beginning.
+    #[must_use]
+    pub fn earlier_by(self, span: Duration) -> Self {
+        Self(self.0.saturating_sub(i64::try_from(span.as_micros()).unwrap_or(i64::MAX)))
     }
 
     /// Time from `earlier` to `self`; zero if the clock stepped back between them.

@@ -75,6 +75,10 @@ pub fn look(facts: &Facts, target: &Target) -> Result<Look, NotRestorable> {
             Ok(Look::In(around(entries, first_to(entries, end)), By::Position(end)))
         }
         Target::Time(time) => {
+            if entries.first().is_some_and(|first| first.from_time > *time) {
+                // The first commit that is out lies before what is left of the log.
+                return Err(facts.too_early(target));
+            }
             let last = entries.last().map_or(Timestamp::MIN, |entry| entry.to_time);
             let at = entries.iter().position(|entry| entry.to_time > *time);
             if at.is_none() && *time > last {

@@ -7,7 +7,7 @@ use crate::codec::sqltext::SqlTextError;
 use crate::codec::wire::WireError;
 use crate::connect::ConnectError;
 use crate::log::{LogError, ObjectErrorKind};
-use crate::model::{BaseId, Lsn, SourceName};
+use crate::model::{BaseId, Lsn, ObjectKey, SourceName};
 
 /// A point that cannot be restored, and what can be done instead.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -41,6 +41,18 @@ pub enum RestoreError {
     /// The log or an object of a base cannot be read.
     #[error("read what is stored")]
     Log(#[from] LogError),
+    /// An object of the log is missing, and nothing leads across.
+    #[error(
+        "object {object} of the log is missing, and {asked} needs it; {remedy}; `holdfast verify` lists all that is"
+    )]
+    Missing {
+        /// Which object.
+        object: ObjectKey,
+        /// What was asked for.
+        asked: String,
+        /// The nearest instants that can be restored.
+        remedy: String,
+    },
     /// A base's manifest cannot be used.
     #[error("read base {base}")]
     Base {
@@ -155,7 +167,8 @@ impl RestoreError {
                 }
             },
             Self::Log(error) => log_verdict(error),
-            Self::Base { .. }
+            Self::Missing { .. }
+            | Self::Base { .. }
             | Self::Message { .. }
             | Self::Schema { .. }
             | Self::Rows { .. }
@@ -190,6 +203,7 @@ const fn log_verdict(error: &LogError) -> Verdict {
         | LogError::FenceUndecided { .. }
         | LogError::Twin { .. }
         | LogError::Overtaken { .. }
+        | LogError::Slept { .. }
         | LogError::Latched => Verdict::Failed,
     }
 }

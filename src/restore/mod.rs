@@ -11,6 +11,7 @@ pub mod error;
 pub mod find;
 pub mod finish;
 pub mod load;
+pub mod loss;
 pub mod plan;
 pub mod progress;
 pub mod replay;

@@ -13,9 +13,10 @@ use std::fmt;
 
 use crate::apply::postgres::Transaction;
 use crate::codec::gap::{Gap, Reason};
-use crate::log::Entry;
+use crate::log::{Entry, Hole};
 use crate::model::{BaseId, LogId, Lsn, Position, Slot, SourceName, Timestamp};
 use crate::restore::error::NotRestorable;
+use crate::restore::loss::PlacedGap;
 use crate::restore::target::Target;
 
 /// What to do about gaps.
@@ -45,25 +46,6 @@ pub struct BaseFact {
     pub bytes: u64,
 }
 
-/// A gap, and where the log goes on after it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PlacedGap {
-    /// The gap.
-    pub gap: Gap,
-    /// A base from here on begins history anew.
-    pub place: Position,
-}
-
-impl PlacedGap {
-    /// Whether commits may be missing, and not only a schema or the rows of a table.
-    pub const fn is_lossy(&self) -> bool {
-        match self.gap.reason {
-            Reason::SlotLost | Reason::SlotAhead | Reason::SlotGivenUp | Reason::OtherHistory => true,
-            Reason::SchemaChanged | Reason::NotPublished => false,
-        }
-    }
-}
-
 /// What is stored of a source.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
@@ -71,16 +53,14 @@ pub struct Facts {
     pub log: Option<LogId>,
     /// The objects of the log that count, in order.
     pub entries: Vec<Entry>,
-    /// The first slot where an object is missing although later ones are there.
-    pub missing: Option<Slot>,
+    /// Where objects are missing although later ones are there: nothing leads across.
+    pub holes: Vec<Hole>,
     /// Its bases, oldest first.
     pub bases: Vec<BaseFact>,
     /// Its gaps, in order.
     pub gaps: Vec<PlacedGap>,
     /// Where the log begins: nothing below was captured, whatever the first segment says.
     pub begin: Position,
-    /// The last positions before objects that are missing: nothing leads across them.
-    pub broken_at: Vec<Position>,
 }
 
 /// Where the prefix ends.
@@ -117,6 +97,8 @@ pub struct Plan {
     pub bytes: u64,
     /// Where to stop.
     pub stop: Cut,
+    /// Tables that will not be exact, by schema and name.
+    pub inexact: Vec<String>,
     /// What a person should know before.
     pub warnings: Vec<String>,
 }
@@ -137,6 +119,7 @@ impl fmt::Display for Plan {
             let many = self.stop.excluded_not_after;
             writeln!(f, "  {many} or more that are out have times not after the target: commit times stepped back")?;
         }
+        self.inexact.iter().try_for_each(|table| writeln!(f, "  inexact   {table}"))?;
         self.warnings.iter().try_for_each(|warning| writeln!(f, "  warning   {warning}"))
     }
 }
@@ -145,6 +128,32 @@ impl Facts {
     /// The last position of the log.
     pub fn end(&self) -> Position {
         self.entries.last().map_or(Position::ZERO, |entry| entry.to)
+    }
+
+    /// What concerns the tables `only`; none means all.
+    #[must_use]
+    pub fn for_tables(&self, only: &[String]) -> Self {
+        let gaps = self.gaps.iter().filter(|gap| gap.concerns(only)).cloned().collect();
+        Self { gaps, ..self.clone() }
+    }
+
+    /// What concerns more than some tables.
+    #[must_use]
+    pub fn apart_from_tables(&self) -> Self {
+        let gaps = self.gaps.iter().filter(|gap| gap.gap.tables.is_empty()).cloned().collect();
+        Self { gaps, ..self.clone() }
+    }
+
+    /// The holes that lie between a base at `point` and what comes behind them.
+    fn holes_after(&self, point: Lsn) -> impl Iterator<Item = &Hole> {
+        self.holes.iter().filter(move |hole| hole.place > point.position())
+    }
+
+    /// Where commits may be lost: after what, and from where on none is.
+    fn losses(&self) -> impl Iterator<Item = (Position, Position)> {
+        let gaps = self.gaps.iter().filter(|gap| gap.is_lossy()).map(|gap| (gap.gap.exact_until, gap.place));
+        let holes = self.holes.iter().filter(|hole| hole.until < hole.place);
+        gaps.chain(holes.map(|hole| (hole.until, hole.place)))
     }
 
     /// The gaps that a base at `point` does not hold.
@@ -172,7 +181,7 @@ impl Facts {
             return point;
         }
         let gaps = self.gaps_after(base.point).map(|gap| gap.gap.exact_until);
-        let holes = self.broken_at.iter().copied().filter(|at| *at >= point);
+        let holes = self.holes_after(base.point).map(|hole| hole.until);
         let limit = gaps.chain(holes).min();
         limit.unwrap_or_else(|| self.end()).max(point)
     }
@@ -183,22 +192,31 @@ impl Facts {
         sound.map(|base| (self.exact_until(base), base)).max_by_key(|(end, base)| (*end, base.point))
     }
 
-    /// Whether an object is missing behind the base that leads furthest: its newest instant is damage, not history's end.
-    pub fn ends_in_damage(&self) -> bool {
-        let latest = self.latest();
-        latest.is_some_and(|(_, base)| self.broken_at.iter().any(|at| *at >= base.point.position()))
+    /// The object that is missing behind the base that leads furthest, if one is: its newest instant is damage, not
+    /// history's end.
+    pub fn ends_in_damage(&self) -> Option<Hole> {
+        self.latest().and_then(|(_, base)| self.holes_after(base.point).next().copied())
+    }
+
+    /// The object that is missing between the stop and the base that else would lead there.
+    pub fn damage_before(&self, asked: &Target, cut: &Cut) -> Option<Hole> {
+        let base = self.bases.iter().rev().find(|base| self.reaches(base, asked, cut))?;
+        self.hole_in_the_way(base, cut).copied()
     }
 
     /// Chooses the base and the segments that lead to `cut`.
     pub fn plan(&self, source: &SourceName, asked: &Target, cut: Cut, rule: GapRule) -> Result<Plan, NotRestorable> {
-        let mut warnings = Vec::new();
+        let (mut warnings, mut inexact) = (Vec::new(), Vec::new());
         let chosen = self.bases.iter().rev().find(|base| self.reaches(base, asked, &cut) && self.clear(base, &cut));
         let base = match (chosen, rule) {
             (Some(base), _) => base,
             (None, GapRule::Allow) => {
-                let base = self.bases.iter().rev().find(|base| self.reaches(base, asked, &cut));
-                let base = base.ok_or_else(|| self.too_early(asked))?;
+                let leads =
+                    |base: &&BaseFact| self.reaches(base, asked, &cut) && self.hole_in_the_way(base, &cut).is_none();
+                let base = self.bases.iter().rev().find(leads).ok_or_else(|| self.too_early(asked))?;
                 warnings.extend(self.in_the_way(base, &cut).map(lost));
+                let tables = self.in_the_way(base, &cut).flat_map(|gap| &gap.gap.tables);
+                inexact.extend(tables.map(ToString::to_string));
                 if !self.is_sound(base) {
                     warnings.push(format!("the schema changed while base {} was taken", base.base));
                 }
@@ -210,7 +228,7 @@ impl Facts {
         let bytes = segments.iter().map(|entry| entry.bytes).fold(base.bytes, u64::saturating_add);
         let log = self.log.filter(|_| !segments.is_empty());
         let (source, asked, point) = (source.clone(), asked.clone(), base.point);
-        Ok(Plan { source, asked, base: base.base, point, log, segments, bytes, stop: cut, warnings })
+        Ok(Plan { source, asked, base: base.base, point, log, segments, bytes, stop: cut, inexact, warnings })
     }
 
     /// Whether the base holds nothing that the target excludes, and the log leads from it to the stop.
@@ -225,10 +243,10 @@ impl Facts {
             Target::Time(time) => self.lost_before(base).is_none_or(|lost| lost <= *time),
             Target::Latest | Target::Lsn(_) | Target::Xid(_) | Target::BeforeXid(_) | Target::Mark(_) => true,
         };
-        // What the log lost between the stop and the base's point is in the base, and nobody asked for it.
+        // What the log lost behind the stop may be in the base, and nobody asked for it.
         let known = cut.position.max(cut.extent);
-        let lost_between = |gap: &PlacedGap| gap.is_lossy() && gap.place > known && gap.place <= point;
-        let holds_only_what_is_in = holds_only_what_is_in && !self.gaps.iter().any(lost_between);
+        let holds_more = |(until, place)| known < point && known < place && until < point;
+        let holds_only_what_is_in = holds_only_what_is_in && !self.losses().any(holds_more);
         holds_only_what_is_in
             && knows_its_time
             && self.witnesses(base, asked, cut)
@@ -236,11 +254,14 @@ impl Facts {
     }
 
     /// When everything that a base holds and the log lost had committed: nobody knows the times of such commits, only
-    /// that the first base behind them was taken later.
+    /// that every base behind them was taken later.
     fn lost_before(&self, base: &BaseFact) -> Option<Timestamp> {
-        let held = self.gaps.iter().filter(|gap| gap.is_lossy() && gap.place <= base.point.position());
-        let ends = held.filter_map(|gap| self.bases.iter().find(|base| base.point.position() >= gap.place));
-        ends.map(|base| base.taken_at).max()
+        let point = base.point.position();
+        let held = self.losses().filter(|(until, _)| *until < point);
+        let behind = |place: Position| self.bases.iter().filter(move |base| base.point.position() >= place.min(point));
+        // Whichever of them was taken first bounds it: so a base that expires makes the answer no bolder.
+        let ends = held.filter_map(|(_, place)| behind(place).map(|base| base.taken_at).min());
+        ends.max()
     }
 
     /// Whether anything shows that the base and the log are not altogether later than the target: nobody knows what the
@@ -260,7 +281,18 @@ impl Facts {
     }
 
     fn clear(&self, base: &BaseFact, cut: &Cut) -> bool {
-        self.is_sound(base) && self.in_the_way(base, cut).next().is_none()
+        let in_the_way = self.in_the_way(base, cut).next().is_some() || self.hole_in_the_way(base, cut).is_some();
+        self.is_sound(base) && !in_the_way
+    }
+
+    /// The hole between the base and the stop: what is to be replayed stands behind it, or the target says that nothing
+    /// happened where it is.
+    fn hole_in_the_way(&self, base: &BaseFact, cut: &Cut) -> Option<&Hole> {
+        let replayed = cut.position > base.point.position();
+        self.holes_after(base.point).find(|hole| {
+            let (until, loses) = (hole.until, hole.until < hole.place);
+            (replayed && until < cut.position) || (loses && until < cut.extent)
+        })
     }
 
     /// The gaps between the base and the stop.
@@ -285,7 +317,8 @@ impl Facts {
         self.entries.iter().filter(|entry| entry.slot >= from && entry.slot <= last).cloned().collect()
     }
 
-    fn too_early(&self, asked: &Target) -> NotRestorable {
+    /// Nothing that is stored leads to the target: it lies before.
+    pub fn too_early(&self, asked: &Target) -> NotRestorable {
         let first = self.bases.iter().find(|base| self.is_sound(base));
         let remedy = match first {
             Some(base) => format!("the first restorable instant is lsn:{} (base of {})", base.point, base.taken_at),
@@ -307,17 +340,25 @@ impl Facts {
             Some(gap) => format!("{asked} lies in a gap: {}", describe(gap)),
             None => format!("the schema changed while base {} was taken, and {asked} needs that base", base.base),
         };
+        let tables: Vec<_> =
+            self.in_the_way(base, cut).flat_map(|gap| &gap.gap.tables).map(ToString::to_string).collect();
+        let only = if tables.is_empty() { "" } else { "; --only restores other tables exactly" };
+        let remedy = self.nearest(cut.position);
+        NotRestorable { why, remedy: format!("{remedy}{only}; --allow-gap restores what there is") }
+    }
+
+    /// The nearest instants around a position to which a base leads.
+    pub fn nearest(&self, position: Position) -> String {
         let sound = || self.bases.iter().filter(|base| self.is_sound(base));
-        let before = sound().filter(|base| base.point.position() <= cut.position);
-        let before = before.map(|base| self.exact_until(base).min(cut.position)).max();
-        let after = sound().map(|base| base.point).find(|point| point.position() > cut.position);
-        let remedy = match (before.map(Lsn::from), after) {
+        let before = sound().filter(|base| base.point.position() <= position);
+        let before = before.map(|base| self.exact_until(base).min(position)).max();
+        let after = sound().map(|base| base.point).find(|point| point.position() > position);
+        match (before.map(Lsn::from), after) {
             (Some(before), Some(after)) => format!("restorable are lsn:{before} before it and lsn:{after} after it"),
             (Some(before), None) => format!("restorable is lsn:{before} before it; a new base will end the gap"),
             (None, Some(after)) => format!("restorable is lsn:{after} after it"),
             (None, None) => "take a base with `holdfast backup`".to_owned(),
-        };
-        NotRestorable { why, remedy: format!("{remedy}; --allow-gap restores what there is") }
+        }
     }
 
     /// A target behind the end of what is durable.
@@ -336,7 +377,7 @@ impl Facts {
 }
 
 fn describe(gap: &PlacedGap) -> String {
-    let Gap { exact_until, time, reason, detail } = &gap.gap;
+    let Gap { exact_until, time, reason, detail, .. } = &gap.gap;
     let until = Lsn::from(*exact_until);
     format!("{}, exact until {until} ({time}), begun anew from {} ({detail})", reason.name(), Lsn::from(gap.place))
 }

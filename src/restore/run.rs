@@ -89,6 +89,8 @@ pub struct RestoreReport {
     pub seconds: f64,
     /// The tables.
     pub tables: Vec<Compared>,
+    /// Tables that are not exact, by schema and name.
+    pub inexact: Vec<String>,
     /// What a person should know.
     pub warnings: Vec<String>,
 }
@@ -289,6 +291,7 @@ impl Run<'_> {
             phases: phases.map(|((phase, begun), end)| (*phase, end.since(*begun).as_secs_f64())).collect(),
             seconds: now.since(self.begun).as_secs_f64(),
             tables,
+            inexact: plan.inexact.clone(),
             warnings: self.warnings,
         }
     }

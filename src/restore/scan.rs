@@ -8,7 +8,7 @@ use crate::log::{Item, Items, LogEnv};
 use crate::model::{LogId, Lsn, Position, SourceName};
 use crate::restore::cut::{Completion, Window};
 use crate::restore::error::RestoreError;
-use crate::restore::plan::PlacedGap;
+use crate::restore::loss::PlacedGap;
 
 /// The prefix of a mark's message.
 const MARK: &[u8] = b"holdfast.mark";
@@ -143,4 +143,30 @@ fn started(json: &[u8]) -> Result<Position, WireError> {
     let session: serde_json::Value = serde_json::from_slice(json).map_err(|_| foreign)?;
     let start = session.get("start").and_then(|start| start.as_str()?.parse::<Lsn>().ok());
     start.map(Lsn::position).ok_or(foreign)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::pgoutput::Begin;
+    use crate::log::History;
+    use crate::log::fixture::{Fixture, main_source, transaction, write_segment};
+    use crate::model::{Record, Role, Timestamp, Xid};
+
+    #[tokio::test]
+    async fn l2_what_two_reigns_wrote_of_a_transaction_is_not_read_as_one() {
+        let fixture = Fixture::new(81);
+        let mut begin = Vec::new();
+        let (final_lsn, commit_time) = (Lsn::new(9), Timestamp::from_micros(1));
+        Message::Begin(Begin { final_lsn, commit_time, xid: 1 }).encode(&mut begin);
+        let begin = Record::wire(Role::Opens(Xid::new(1)), begin.into());
+        let rest = transaction(1).split_off(1);
+        write_segment(&mut fixture.writer().await, &[begin]).await;
+        write_segment(&mut fixture.writer().await, &rest).await;
+        let history = History::load(&fixture.env, &main_source()).await.unwrap();
+        let window = Window { entries: history.live().cloned().collect(), from: Position::ZERO };
+        let source = main_source();
+        let place = Place { env: &fixture.env, source: &source, log: history.log.unwrap() };
+        assert_eq!(place.scan(&window).await.unwrap().completions, []);
+    }
 }

@@ -1,15 +1,16 @@
 //! Reads what planning needs from a store, and no more: manifests, headers, and the few segments that tell.
 
-use crate::codec::base::{Identity, Manifest};
-use crate::codec::gap::{Gap, Reason};
+use crate::codec::base::{Identity, Manifest, Table};
+use crate::codec::gap::{Gap, GapTable, Reason};
 use crate::codec::segment::{Flags, ObjectKind};
-use crate::log::{History, LogEnv, LogError, ObjectError, ObjectErrorKind, Reader};
-use crate::model::{LogId, Lsn, Position, Slot, SourceName};
+use crate::log::{History, Hole, LogEnv, LogError, Reader};
+use crate::model::{LogId, Lsn, Position, SourceName};
 use crate::restore::bases;
 use crate::restore::cut::{self, By, Look, Window};
-use crate::restore::error::RestoreError;
-use crate::restore::plan::{BaseFact, Cut, Facts, GapRule, PlacedGap, Plan};
-use crate::restore::scan::Place;
+use crate::restore::error::{NotRestorable, RestoreError};
+use crate::restore::loss::{PlacedGap, runs};
+use crate::restore::plan::{BaseFact, Cut, Facts, GapRule, Plan};
+use crate::restore::scan::{Place, Scanned};
 use crate::restore::target::Target;
 use crate::store::StoreErrorKind;
 use crate::store::layout;
@@ -37,11 +38,10 @@ impl Survey {
         let facts = Facts {
             log: history.log,
             entries: history.live().cloned().collect(),
-            missing: history.missing.first().copied(),
+            holes: history.holes(),
             bases: bases.iter().map(fact).collect(),
             gaps: Vec::new(),
             begin: Position::ZERO,
-            broken_at: history.missing.iter().map(|slot| before(&history, *slot)).collect(),
         };
         let mut survey = Self { env: env.clone(), source: source.clone(), facts, bases };
         survey.read_gaps().await?;
@@ -51,29 +51,43 @@ impl Survey {
         Ok(survey)
     }
 
-    /// The plan that leads to `target`.
-    pub async fn plan(&self, target: &Target, rule: GapRule) -> Result<Plan, RestoreError> {
-        if *target == Target::Latest && self.facts.ends_in_damage() {
-            return Err(self.missing().unwrap_or_else(|| self.facts.beyond(target).into()));
-        }
-        let cut = match self.cut(target).await {
-            // What lies behind a missing object is not beyond the end: it is damage, and no other answer is honest.
-            Err(RestoreError::NotRestorable(refusal)) => return Err(self.missing().unwrap_or_else(|| refusal.into())),
-            // Read across a hole, the next object seems to continue nothing: the one that is missing is to be named.
-            Err(RestoreError::Log(LogError::Object(ObjectError { kind: ObjectErrorKind::Unchained, key }))) => {
-                let unchained = ObjectError { kind: ObjectErrorKind::Unchained, key };
-                return Err(self.missing().unwrap_or_else(|| LogError::from(unchained).into()));
-            }
+    /// The plan that leads to `target` for the tables `only`, by name or by schema and name; none means all.
+    pub async fn plan(&self, target: &Target, rule: GapRule, only: &[String]) -> Result<Plan, RestoreError> {
+        let facts = self.facts.for_tables(only);
+        let cut = match self.cut(&facts, target, rule).await {
+            Err(RestoreError::NotRestorable(refusal)) => return Err(self.not_found(&facts, target, refusal)),
             found => found?,
         };
-        let mut plan = self.facts.plan(&self.source, target, cut, rule)?;
-        let left_out = self.facts.latest().is_some_and(|(end, _)| end < self.facts.end());
+        let damage = |facts: &Facts| match (target, facts.ends_in_damage()) {
+            (Target::Latest, Some(hole)) => Some(hole),
+            (_, _) => facts.damage_before(target, &cut),
+        };
+        if let Some(hole) = damage(&facts) {
+            return Err(self.missing(&facts, target, hole));
+        }
+        let mut plan = facts.plan(&self.source, target, cut, rule)?;
+        let left_out = plan.stop.position < facts.end() && facts.latest().is_some_and(|(end, _)| end < facts.end());
         if *target == Target::Latest && left_out {
-            let end = Lsn::from(self.facts.end());
+            let end = Lsn::from(facts.end());
             plan.warnings.push(format!("the log goes on to {end}, behind a gap that no base ends yet"));
         }
         self.weigh(&mut plan).await?;
         Ok(plan)
+    }
+
+    /// Why there is no such point. It may have been in an object that is missing: that is damage, and no other answer is
+    /// honest.
+    fn not_found(&self, facts: &Facts, target: &Target, refusal: NotRestorable) -> RestoreError {
+        let hole = match target {
+            Target::Xid(_) | Target::BeforeXid(_) | Target::Mark(_) => facts.holes.first().copied(),
+            Target::Latest | Target::Time(_) | Target::Lsn(_) => facts.ends_in_damage(),
+        };
+        hole.map_or_else(|| refusal.into(), |hole| self.missing(facts, target, hole))
+    }
+
+    fn missing(&self, facts: &Facts, target: &Target, hole: Hole) -> RestoreError {
+        let object = layout::segment(&self.source, hole.slot);
+        RestoreError::Missing { object, asked: target.to_string(), remedy: facts.nearest(hole.until) }
     }
 
     /// The manifest of a base that was planned with.
@@ -81,13 +95,22 @@ impl Survey {
         self.bases.iter().find(|manifest| manifest.base == plan.base)
     }
 
-    fn missing(&self) -> Option<RestoreError> {
-        let slot = self.facts.missing?;
-        Some(LogError::Missing { key: layout::segment(&self.source, slot) }.into())
-    }
-
     fn place(&self) -> Option<Place<'_>> {
         self.facts.log.map(|log| Place { env: &self.env, source: &self.source, log })
+    }
+
+    /// What the segments of `window` hold. Across a missing object nothing is joined: what was open there is void.
+    async fn scan(&self, place: Place<'_>, window: &Window) -> Result<Scanned, RestoreError> {
+        let mut all = Scanned::default();
+        for (at, run) in runs(&window.entries, &self.facts.holes).enumerate() {
+            let behind = run.first().filter(|_| at > 0).map(|first| first.from);
+            let run = Window { entries: run.to_vec(), from: behind.unwrap_or(window.from) };
+            let scanned = place.scan(&run).await?;
+            all.completions.extend(scanned.completions);
+            all.gaps.extend(scanned.gaps);
+            all.began = all.began.or(scanned.began);
+        }
+        Ok(all)
     }
 
     async fn read_gaps(&mut self) -> Result<(), RestoreError> {
@@ -102,7 +125,7 @@ impl Survey {
                 entries: entries.iter().filter(|e| e.slot >= from && e.slot <= entry.slot).cloned().collect(),
                 from: before.map_or(entry.from, |before| before.from),
             };
-            for found in place.scan(&window).await?.gaps {
+            for found in self.scan(place, &window).await?.gaps {
                 // Read again from further on, a gap's place may look earlier than it is: the session's start was missed.
                 match gaps.iter_mut().find(|known| known.gap == found.gap) {
                     Some(known) => known.place = known.place.max(found.place),
@@ -120,13 +143,19 @@ impl Survey {
         let Some(first) = entries.iter().find(|entry| entry.kind == ObjectKind::Data) else { return Ok(()) };
         if let (Some(place), Position::ZERO) = (self.place(), first.from) {
             let window = Window { entries: vec![first.clone()], from: first.from };
-            self.facts.begin = place.scan(&window).await?.began.unwrap_or_default();
+            self.facts.begin = self.scan(place, &window).await?.began.unwrap_or_default();
         }
         Ok(())
     }
 
-    async fn cut(&self, target: &Target) -> Result<Cut, RestoreError> {
-        match cut::look(&self.facts, target)? {
+    /// Where the prefix ends. Who allows gaps means by the latest instant the last one of the log where only tables' rows
+    /// are in doubt: the plan names them.
+    async fn cut(&self, facts: &Facts, target: &Target, rule: GapRule) -> Result<Cut, RestoreError> {
+        let looked = match rule {
+            GapRule::Refuse => cut::look(facts, target)?,
+            GapRule::Allow => cut::look(&facts.apart_from_tables(), target)?,
+        };
+        match looked {
             Look::AtBase(position) => {
                 let extent = Position::ZERO;
                 Ok(Cut { position, last: None, excluded: None, excluded_not_after: 0, extent })
@@ -163,7 +192,7 @@ impl Survey {
 
     async fn cut_in(&self, window: &Window, by: By, target: &Target) -> Result<Cut, RestoreError> {
         let Some(place) = self.place() else { return Err(self.facts.beyond(target).into()) };
-        let scanned = place.scan(window).await?;
+        let scanned = self.scan(place, window).await?;
         let mut cut = cut::cut(window, &scanned.completions, by);
         if *target == Target::Latest {
             cut.extent = cut.position;
@@ -180,7 +209,7 @@ impl Survey {
         hit: impl Fn(&cut::Completion, &Window, &[cut::Completion], usize) -> Option<Cut>,
     ) -> Result<(), RestoreError> {
         let Some(place) = self.place() else { return Ok(()) };
-        let all = place.scan(window).await?.completions;
+        let all = self.scan(place, window).await?.completions;
         for (index, one) in all.iter().enumerate().filter(|(_, one)| one.position > from && one.position <= to) {
             let position = Lsn::from(one.position);
             if let Some(cut) = hit(one, window, &all, index)
@@ -195,17 +224,19 @@ impl Survey {
     /// The segments in which a transaction of that number may complete, by their footers, and what they complete.
     async fn may_hold(&self, xid: u64) -> Result<Vec<(usize, (Position, Position))>, RestoreError> {
         let Some(log) = self.facts.log else { return Ok(Vec::new()) };
-        let mut reader = Reader::new(&self.env, &self.source, log, self.facts.entries.clone());
         let (mut at, mut found) = (0, Vec::new());
-        while let Some(segment) = reader.next().await? {
-            let (least, most) = (segment.footer.xid_least.get(), segment.footer.xid_most.get());
-            let wraps = least >> 32 != most >> 32;
-            let low = |number: u64| number & 0xFFFF_FFFF;
-            let covers = wraps || (low(least)..=low(most)).contains(&low(xid));
-            if segment.footer.transactions > 0 && covers {
-                found.push((at, (segment.entry.from, segment.entry.to)));
+        for run in runs(&self.facts.entries, &self.facts.holes) {
+            let mut reader = Reader::new(&self.env, &self.source, log, run.to_vec());
+            while let Some(segment) = reader.next().await? {
+                let (least, most) = (segment.footer.xid_least.get(), segment.footer.xid_most.get());
+                let wraps = least >> 32 != most >> 32;
+                let low = |number: u64| number & 0xFFFF_FFFF;
+                let covers = wraps || (low(least)..=low(most)).contains(&low(xid));
+                if segment.footer.transactions > 0 && covers {
+                    found.push((at, (segment.entry.from, segment.entry.to)));
+                }
+                at += 1;
             }
-            at += 1;
         }
         Ok(found)
     }
@@ -248,21 +279,17 @@ fn fact(manifest: &Manifest) -> BaseFact {
     }
 }
 
-/// The last position that is complete before a missing object.
-fn before(history: &History, missing: Slot) -> Position {
-    let earlier = history.live().filter(|entry| entry.slot < missing);
-    earlier.map(|entry| entry.to).max().unwrap_or_default()
-}
-
 /// Tables whose updates and deletes are not published: behind a base that holds them, nobody knows their rows.
 fn unpublished(manifest: &Manifest) -> Option<PlacedGap> {
     let tables = manifest.tables.iter().filter(|table| table.identity == Identity::Nothing);
-    let names: Vec<_> = tables.map(|table| format!("{}.{}", table.schema, table.name)).collect();
-    if names.is_empty() {
+    let table = |table: &Table| GapTable { id: table.relid, schema: table.schema.clone(), name: table.name.clone() };
+    let tables: Vec<_> = tables.map(table).collect();
+    if tables.is_empty() {
         return None;
     }
     let point = manifest.point.position();
-    let gap =
-        Gap { exact_until: point, time: manifest.taken_at, reason: Reason::NotPublished, detail: names.join(", ") };
+    let detail = tables.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let (time, reason) = (manifest.taken_at, Reason::NotPublished);
+    let gap = Gap { exact_until: point, time, reason, tables, detail };
     Some(PlacedGap { gap, place: Position::new(point.get().saturating_add(1)) })
 }

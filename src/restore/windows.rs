@@ -1,5 +1,7 @@
 //! What can be restored, from when to when: the stretches that `list` shows. Pure.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
 use crate::codec::base::Manifest;
@@ -17,9 +19,12 @@ pub struct Window {
     pub to: String,
     /// The latest commit time up to there.
     pub to_time: String,
+    /// Tables that are not exact in it, except where a base stands.
+    pub without: Vec<String>,
 }
 
-/// The stretches, oldest first. Those of bases that lead into one another are one.
+/// The stretches, oldest first. Those of bases that lead into one another are one. What concerns some tables alone ends
+/// none, but it is named.
 pub fn windows(facts: &Facts) -> Vec<Window> {
     stretches(facts).into_iter().map(|(from, time, to)| window(facts, (from, time), to)).collect()
 }
@@ -30,6 +35,7 @@ pub fn restorable_since(facts: &Facts) -> Option<Timestamp> {
 }
 
 fn stretches(facts: &Facts) -> Vec<(Position, Timestamp, Position)> {
+    let facts = facts.apart_from_tables();
     let mut stretches: Vec<(Position, Timestamp, Position)> = Vec::new();
     for base in facts.bases.iter().filter(|base| facts.is_sound(base)) {
         let (from, to) = (base.point.position(), facts.exact_until(base));
@@ -44,11 +50,14 @@ fn stretches(facts: &Facts) -> Vec<(Position, Timestamp, Position)> {
 fn window(facts: &Facts, (from, from_time): (Position, Timestamp), to: Position) -> Window {
     let until = facts.entries.iter().filter(|entry| entry.to <= to).map(|entry| entry.to_time).max();
     let to_time = until.unwrap_or(from_time).max(from_time);
+    let within = facts.gaps.iter().filter(|gap| (from..to).contains(&gap.gap.exact_until));
+    let without: BTreeSet<_> = within.flat_map(|gap| &gap.gap.tables).map(ToString::to_string).collect();
     Window {
         from: Lsn::from(from).to_string(),
         from_time: from_time.to_string(),
         to: Lsn::from(to).to_string(),
         to_time: to_time.to_string(),
+        without: without.into_iter().collect(),
     }
 }
 

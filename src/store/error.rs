@@ -91,22 +91,38 @@ pub enum Refusal {
     ContractBroken,
     /// Another store was made the first one: this one decides nothing any more.
     Deposed,
+    /// There is no such bucket.
+    NoBucket,
+    /// The bucket is in another region, or none is known.
+    WrongRegion,
+    /// Nobody said who asks, or the store does not know them.
+    NoCredentials,
+    /// This machine's clock and the store's are too far apart.
+    WrongClock,
 }
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NoSpace => "no space left; free some or raise the quota",
-            Self::NoRights => "not permitted; give the daemon's user the right to it",
+            Self::NoRights => "not permitted; give the daemon's user (or its role) the right to it",
             Self::ReadOnly => "the file system is read-only; look for disk errors, then mount it read-write",
             Self::NoStore => "there is no store here; mount its disk, or make a new store with `holdfast init`",
-            Self::NotEmpty => "the folder holds other things; name an empty or a new one",
+            Self::NotEmpty => "the place holds other things; name an empty or a new one (folder, or bucket and prefix)",
             Self::NewerFormat => "made by a newer version of Holdfast; upgrade this one",
             Self::TooLarge => "larger than any object of Holdfast, or than the limit on file sizes",
-            Self::Unfit => "it cannot create without overwriting (hard links); use another file system",
+            Self::Unfit => {
+                "it cannot create without overwriting (hard links, If-None-Match); use another file system or server"
+            }
             Self::Foreign => "something that is not Holdfast's stands in its place; move it away",
             Self::ContractBroken => "the store's answer breaks its contract; do not rely on this store",
             Self::Deposed => "another store was made the first one; name it first in the configuration",
+            Self::NoBucket => "there is no such bucket; make it, or correct bucket and endpoint in [[store]] s3",
+            Self::WrongRegion => "the bucket is in another region, or none is known; set region in [[store]] s3",
+            Self::NoCredentials => {
+                "no credentials that the store knows; give this process a role, or AWS_ACCESS_KEY_ID"
+            }
+            Self::WrongClock => "this machine's clock is too far from the store's; set it (chrony, systemd-timesyncd)",
         })
     }
 }

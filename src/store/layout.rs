@@ -4,6 +4,7 @@
 //!   log/<source>/<slot>.seg                 one segment, fence or heartbeat of a source's log
 //!   checkpoint/<source>/<slot>.ckp          what came before that slot
 //!   boundary/<source>/<slot>.bnd            from that slot on everything must be there
+//!   hold/<source>/<name>.hold               a stretch that retention must keep; the name is as a source's
 //!   base/<source>/<base>/<number>.part      one object of a base
 //!   base/<source>/<base>/manifest           what makes these objects a base
 //!   keys/<32 hex>/<32 hex>.rewrap           later wraps of the data key of these wraps, for these keys
@@ -18,6 +19,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::model::BaseId;
+use crate::model::HoldName;
 use crate::model::ObjectKey;
 use crate::model::Slot;
 use crate::model::SourceName;
@@ -45,6 +47,13 @@ pub enum Named {
         source: SourceName,
         /// The first slot that must be there.
         slot: Slot,
+    },
+    /// A hold on a log.
+    Hold {
+        /// Whose log.
+        source: SourceName,
+        /// What it is called.
+        name: HoldName,
     },
     /// An object of a base.
     BasePart {
@@ -91,6 +100,11 @@ pub fn checkpoint(source: &SourceName, slot: Slot) -> ObjectKey {
 /// The name of a boundary.
 pub fn boundary(source: &SourceName, slot: Slot) -> ObjectKey {
     key(format_args!("boundary/{source}/{:016x}.bnd", slot.get()))
+}
+
+/// The name of a hold's object.
+pub fn hold(source: &SourceName, name: &HoldName) -> ObjectKey {
+    key(format_args!("hold/{source}/{name}.hold"))
 }
 
 /// The name of an object of a base.
@@ -142,6 +156,11 @@ pub fn boundaries_prefix(source: &SourceName) -> String {
     format!("boundary/{source}/")
 }
 
+/// What all holds of a source start with.
+pub fn holds_prefix(source: &SourceName) -> String {
+    format!("hold/{source}/")
+}
+
 /// What all objects of all bases of a source start with.
 pub fn bases_prefix(source: &SourceName) -> String {
     format!("base/{source}/")
@@ -152,19 +171,19 @@ pub fn base_prefix(source: &SourceName, base: BaseId) -> String {
     format!("base/{source}/{base}/")
 }
 
+/// What the objects of probes start with: they are nobody's, and no mirror gets them.
+pub const PROBES_PREFIX: &str = "probe/";
+
 /// What the objects of every log start with.
 pub const LOGS_PREFIX: &str = "log/";
 
 /// What the claims about which store decides start with.
 pub const FIRSTS_PREFIX: &str = "first/";
 
-/// What a probe's objects start with: they are nobody's.
-pub const PROBES_PREFIX: &str = "probe/";
-
 /// What all that a mirror holds starts with, in the order in which it is copied, so that a mirror is at every instant what
-/// the first store may have been: a boundary before the log that begins there, a checkpoint behind what it lists, and a
-/// manifest (whose name sorts last) behind the parts of its base.
-pub const MIRRORED: [&str; 6] = [FIRSTS_PREFIX, "keys/", "boundary/", LOGS_PREFIX, "checkpoint/", "base/"];
+/// the first store may have been: the later wraps of its keys and its holds before all else, a boundary before the log that
+/// begins there, a checkpoint behind what it lists, and a manifest (whose name sorts last) behind the parts of its base.
+pub const MIRRORED: [&str; 7] = [FIRSTS_PREFIX, "keys/", "hold/", "boundary/", LOGS_PREFIX, "checkpoint/", "base/"];
 
 /// Sorts after every segment of the source and before every other log that follows: where a search for sources goes on.
 pub fn after_segments(source: &SourceName) -> ObjectKey {
@@ -205,6 +224,7 @@ pub fn parse(name: &ObjectKey) -> Option<Named> {
         "log" => Named::Segment { source, slot: parse_slot(leaf, ".seg")? },
         "checkpoint" => Named::Checkpoint { source, slot: parse_slot(leaf, ".ckp")? },
         "boundary" => Named::Boundary { source, slot: parse_slot(leaf, ".bnd")? },
+        "hold" => Named::Hold { source, name: leaf.strip_suffix(".hold")?.parse().ok()? },
         "base" => {
             let base = parse_id(leaf)?;
             match parts.next()? {
@@ -252,6 +272,7 @@ mod tests {
             Named::Segment { source, slot } => segment(source, *slot),
             Named::Checkpoint { source, slot } => checkpoint(source, *slot),
             Named::Boundary { source, slot } => boundary(source, *slot),
+            Named::Hold { source, name } => hold(source, name),
             Named::BasePart { source, base, number } => base_part(source, *base, *number),
             Named::Manifest { source, base } => manifest(source, *base),
             Named::Rewrap { wraps, recipients } => {
@@ -267,16 +288,18 @@ mod tests {
     }
 
     fn named() -> impl Strategy<Value = Named> {
-        (0..8, source(), 1..=u64::MAX, any::<[u8; 16]>(), any::<u32>()).prop_map(|(kind, source, slot, id, number)| {
+        (0..9, source(), 1..=u64::MAX, any::<[u8; 16]>(), any::<u32>()).prop_map(|(kind, source, slot, id, number)| {
             let (slot, base) = (Slot::new(slot), BaseId::from_bytes(id));
+            let name = format!("case-{number}").parse().unwrap();
             match kind {
                 0 => Named::Segment { source, slot },
                 1 => Named::Checkpoint { source, slot },
                 2 => Named::Boundary { source, slot },
                 3 => Named::BasePart { source, base, number },
                 4 => Named::Manifest { source, base },
-                5 => Named::Rewrap { wraps: id, recipients: [7; 16] },
-                6 => Named::First { number: slot.get() },
+                5 => Named::Hold { source, name },
+                6 => Named::Rewrap { wraps: id, recipients: [7; 16] },
+                7 => Named::First { number: slot.get() },
                 _ => Named::Probe(id),
             }
         })
@@ -300,7 +323,7 @@ mod tests {
         }
 
         #[test]
-        fn any_name_that_parses_is_the_one_name_of_its_object(text in "(log|base|probe|keys|boundary|checkpoint|first)/[a-c0-1]{1,3}(/[0-9a-gA]{1,32}(.seg|.ckp|.bnd|.fst)?)?(/[0-9a-f]{8}.part|/manifest)?") {
+        fn any_name_that_parses_is_the_one_name_of_its_object(text in "(log|base|probe|keys|boundary|checkpoint|hold|first)/[a-c0-1]{1,3}(/[0-9a-gA]{1,32}(.seg|.ckp|.bnd|.hold|.fst)?)?(/[0-9a-f]{8}.part|/manifest)?") {
             if let Ok(key) = text.parse::<ObjectKey>() && let Some(named) = parse(&key) {
                 prop_assert_eq!(make(&named), key);
             }
@@ -327,6 +350,8 @@ mod tests {
             ("log/main/0000000000000001.seg/x",     "one part too many"),
             ("log/0main/0000000000000001.seg",      "not a source's name"),
             ("log/main",                            "a part is missing"),
+            ("hold/main/1.hold",                    "no name begins with a digit"),
+            ("hold/main/case",                      "not a hold's ending"),
             ("base/main/00/manifest",               "not a base's id"),
             ("other/main/0000000000000001.seg",     "no such kind"),
         ];

@@ -3,7 +3,8 @@
 //! ```text
 //!   log ──▶ Retrying ──▶ Store: put_new · get · list · delete · size
 //!             │            ├── MemoryStore   the reference
-//!             │            └── FolderStore   a folder on a disk
+//!             │            ├── FolderStore   a folder on a disk
+//!             │            └── S3Store       a bucket
 //!             └── tells our own earlier put from a rival's
 //!   Mirrored: one store that decides, and others that get the same bytes afterwards
 //! ```
@@ -20,18 +21,20 @@ pub mod mirror;
 pub mod order;
 pub mod probe;
 pub mod retrying;
+pub mod s3;
 
 pub use error::{Op, Refusal, StoreError, StoreErrorKind};
 pub use folder::FolderStore;
 pub use keys::{Keys, sources};
 pub use memory::MemoryStore;
 pub use mirror::{Mirror, Mirrored};
-pub use probe::{ProbeReport, Verdict, probe_refuses_overwrite};
+pub use probe::{ProbeReport, Verdict, probe_refuses_overwrite, refuses_second_put};
 pub use retrying::{Put, RetryRule, Retrying, put_own};
+pub use s3::S3Store;
 
 use crate::crypto::Sealed;
 use crate::model::ObjectKey;
-use crate::model::limits::SEGMENT_BYTES_MAX;
+use crate::model::limits::{HEADER_BYTES_MAX, SEGMENT_BYTES_MAX};
 
 /// The largest object that a store takes or gives in one piece: what is larger was not written by Holdfast, and
 /// reading it whole would break the bound on memory (L8).
@@ -53,6 +56,8 @@ const _: () = assert!(SEGMENT_BYTES_MAX as u64 <= OBJECT_BYTES_MAX, "a store tak
 ///   `prefix` and whose put returned before the call, and is bounded
 ///   ([`LIST_PAGE_KEYS_MAX`](crate::model::limits::LIST_PAGE_KEYS_MAX)); an empty page is the end. What is not named
 ///   as an [`ObjectKey`] is not listed.
+/// * `holds` says of an object that is there whether it is this very body. What was sealed has a fresh salt, so no rival's
+///   object can be it.
 /// * `delete` of what is not there is done already. Once it has answered the object stays gone.
 /// * A store that is not there (a disk that is not mounted, a bucket that was removed) is an error, never empty.
 /// * No key is another key's folder (`a` beside `a/b`); [`layout`] makes no such names.
@@ -68,6 +73,27 @@ pub trait Store: Send + Sync {
     async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError>;
     /// The object's size in bytes.
     async fn size(&self, key: &ObjectKey) -> Result<u64, StoreError>;
+    /// Whether the object is `body`, told without fetching all of it.
+    async fn holds(&self, key: &ObjectKey, body: &Sealed) -> Result<bool, StoreError> {
+        begins_like(self, key, body).await
+    }
+}
+
+/// Whether the object is of `body`'s size and begins with its header, fresh salt and all.
+pub(crate) async fn begins_like<S: Store + ?Sized>(
+    store: &S,
+    key: &ObjectKey,
+    body: &Sealed,
+) -> Result<bool, StoreError> {
+    let size = store.size(key).await?;
+    if size != memory::size_of(body.as_bytes()) {
+        return Ok(false);
+    }
+    let bytes = size.min(memory::size_of(&[0; HEADER_BYTES_MAX]));
+    let header = store.get(key, Part::Range { at: 0, bytes }).await?;
+    // Fewer bytes than asked for, against the contract, would begin like ours all too easily.
+    let whole = memory::size_of(header.as_bytes()) == bytes;
+    Ok(whole && body.as_bytes().starts_with(header.as_bytes()))
 }
 
 /// What `put_new` found. Losing a race is an answer, not an error.

@@ -1,7 +1,7 @@
 //! Finds out whether a store keeps the one promise that nothing can replace: it never overwrites (L5).
 //!
 //! Some "compatible" stores accept a conditional put and ignore the condition; two writers would both believe to have
-//! won. `check` runs this against every store.
+//! won. `check` runs all of it against every store, a daemon the short form against its bucket before it writes.
 
 use bytes::Bytes;
 use futures::future::join_all;
@@ -51,6 +51,19 @@ pub async fn probe_refuses_overwrite(store: &dyn Store, entropy: &dyn Entropy) -
     let mut left_behind = store.delete(&one).await.err();
     left_behind = left_behind.or(store.delete(&many).await.err());
     Ok(ProbeReport { verdict, left_behind })
+}
+
+/// The short form, for every start: no race, and nothing to delete, which a writer may not do. One object of one name stays
+/// in the store for ever, and every further put of it must be refused.
+pub async fn refuses_second_put(store: &dyn Store, entropy: &dyn Entropy) -> Result<Verdict, StoreError> {
+    let key = layout::probe([0; 16]);
+    store.put_new(&key, random(entropy)).await?;
+    let there = store.get(&key, Part::Whole).await?;
+    Ok(match store.put_new(&key, random(entropy)).await? {
+        PutNew::Created => Verdict::OverwriteClaimed,
+        PutNew::AlreadyThere if store.get(&key, Part::Whole).await? != there => Verdict::Overwritten,
+        PutNew::AlreadyThere => Verdict::Sound,
+    })
 }
 
 async fn in_turn(store: &dyn Store, entropy: &dyn Entropy, key: &ObjectKey) -> Result<Verdict, StoreError> {
@@ -160,6 +173,25 @@ mod tests {
             assert_eq!(report.verdict, verdict);
             assert!(report.left_behind.is_none());
             assert_eq!(store.list("", None).await.unwrap(), [], "the probe cleans up");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_store_that_lies_is_found_out_at_every_start() {
+        let entropy = SeededEntropy::new(1);
+        let new = MemoryStore::new;
+        #[rustfmt::skip]
+        let cases: [(Box<dyn Store>, Verdict); 3] = [
+            (Box::new(new()),                               Verdict::Sound),
+            (Box::new(Liar::Overwrites(new())),             Verdict::OverwriteClaimed),
+            (Box::new(Liar::OverwritesInSecret(new())),     Verdict::Overwritten),
+        ];
+        for (store, verdict) in cases {
+            for start in 1..=2 {
+                let found = refuses_second_put(&*store, &entropy).await.unwrap();
+                assert_eq!(found, verdict, "start {start}");
+            }
+            assert_eq!(store.list("", None).await.unwrap().len(), 1, "one object, however many starts");
         }
     }
 }

@@ -44,7 +44,7 @@ fn main_source() -> SourceName {
 }
 
 fn order(target: ConnectTarget) -> BaseOrder {
-    BaseOrder { source: main_source(), target, jobs: 2, log: None }
+    BaseOrder { source: main_source(), target, jobs: 2, log: None, claims: None }
 }
 
 fn nobody() -> Arc<dyn BaseProgress> {
@@ -316,11 +316,11 @@ async fn a_base_killed_between_its_parts_is_no_base_and_is_swept_once_it_is_sure
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let store: Arc<dyn Store> = Arc::new(FolderStore::open(&path, Arc::clone(&clock)).await.unwrap());
         let now = env(Arc::clone(&store));
-        assert_eq!(sweep(&now, &main_source()).await.unwrap(), 0, "it may be under way somewhere");
+        assert_eq!(sweep(&now, &main_source(), None).await.unwrap(), 0, "it may be under way somewhere");
         let tomorrow = Arc::new(ManualClock::new(clock.now()));
         tomorrow.advance(Duration::from_hours(25));
         let later = LogEnv { clock: tomorrow, ..now };
-        let removed = sweep(&later, &main_source()).await.unwrap();
+        let removed = sweep(&later, &main_source(), None).await.unwrap();
         let left = store.list(&layout::bases_prefix(&main_source()), None).await.unwrap();
         if death == "manifest" {
             assert!(removed == 0 && left.iter().any(|key| key.as_str().ends_with("manifest")), "a base stays");

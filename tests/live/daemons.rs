@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::program::Holdfast;
+use crate::program::{Holdfast, Output};
 use crate::scale::scale;
-use crate::shop::{Shop, eventually, exit};
+use crate::shop::{Shop, eventually, exit, files};
 use crate::workload::{Client, clients, schema};
 
 const TABLE: &str = "create table t (id int primary key, v text)";
@@ -139,6 +139,14 @@ async fn a_server_that_restarts_under_load_loses_nothing() {
     assert!(shop.gaps().is_empty(), "{:?}", shop.gaps());
 }
 
+/// The instants that a refusal names.
+fn nearest(refused: &Output) -> (String, String) {
+    let named: Vec<_> = refused.stderr.split("lsn:").skip(1).map(|rest| rest.split(' ').next().unwrap()).collect();
+    let named: Vec<_> = named.iter().map(|lsn| lsn.trim_end_matches(';').to_owned()).collect();
+    let [.., before, after] = named.as_slice() else { panic!("{named:?}") };
+    (before.clone(), after.clone())
+}
+
 /// A stretch that was not captured: listed, refused with the nearest instants, and ended by a base that comes by itself.
 fn must_heal(shop: &Shop, lost: &str, reason: &str) {
     let daemon = shop.capturing();
@@ -153,9 +161,7 @@ fn must_heal(shop: &Shop, lost: &str, reason: &str) {
     assert_eq!(refused.code, exit::NOT_RESTORABLE, "{refused:#?}");
     assert!(refused.stderr.contains("restorable are lsn:"), "it names the nearest: {refused:?}");
     assert!(refused.stderr.contains(reason), "it says why: {refused:?}");
-    let nearest: Vec<_> = refused.stderr.split("lsn:").skip(1).map(|rest| rest.split(' ').next().unwrap()).collect();
-    let nearest: Vec<_> = nearest.iter().map(|lsn| lsn.trim_end_matches(';')).collect();
-    let [.., before, after] = nearest.as_slice() else { panic!("{nearest:?}") };
+    let (before, after) = nearest(&refused);
     assert_eq!(shop.restored(&format!("lsn:{before}"), "just_before", "select max(id) from t"), "9");
     assert_eq!(shop.restored(&format!("lsn:{after}"), "just_after", SUM), "20|190");
 }
@@ -223,4 +229,59 @@ fn l3_ddl_under_capture_is_a_gap_until_the_base_that_follows_by_itself() {
     assert_eq!(no_such, "0", "a refusal makes nothing");
     let all = "select count(*), sum(id), sum(more) from t";
     assert_eq!(shop.restored("latest", "after_ddl", all), "12|66|87");
+}
+
+/// An object in the middle of the log is deleted while the daemon runs. It finds out where it takes up the log again, says
+/// so, and takes a base by itself; what lies behind the hole and before that base is refused, with the nearest instants.
+#[test]
+fn l3_a_lost_object_shows_on_the_board_and_a_new_base_comes_by_itself() {
+    let mut shop = Shop::ready(TABLE, &[]);
+    rows(&shop, 0, 5);
+    shop.drain();
+    let daemon = shop.capturing();
+    let (mut objects, mut ends) = (Vec::new(), Vec::new());
+    // Behind the lost one stand more objects than a dying writer could leave there: else the hole would be the log's end,
+    // and what is behind it would come once more from the server.
+    for (from, to) in [(5, 10), (10, 15)].into_iter().chain((15..25).map(|row| (row, row + 1))) {
+        rows(&shop, from, to);
+        shop.settle();
+        objects.push(files(&shop.path("store/log/main")).pop().unwrap());
+        ends.push(shop.sql("select pg_current_wal_insert_lsn()"));
+    }
+    let behind = &ends[2];
+    let lost = objects[1].clone();
+    fs::remove_file(&lost).unwrap();
+    shop.server.stop_fast();
+    shop.server.restart();
+    let number = lost.file_stem().unwrap().to_str().unwrap().trim_start_matches('0').to_owned();
+    let number = u64::from_str_radix(&number, 16).unwrap();
+    let said = format!("object {number} of the log is missing");
+    let seen = || {
+        let status = shop.json(&["status"]);
+        let alarms = status["alarms"].to_string();
+        (status["sources"][0]["missing_objects"] == 1 && alarms.contains(&said)).then_some(())
+    };
+    eventually("it is on the board", seen, || daemon.said());
+    eventually("a new base", || (shop.bases() == 2).then_some(()), || daemon.said());
+    let healed = || shop.json(&["status"])["sources"][0]["gap"].is_null().then_some(());
+    eventually("the base ends it", healed, || daemon.said());
+    rows(&shop, 25, 30);
+    shop.settle();
+    assert_eq!(daemon.stop().0, exit::DONE);
+    assert_eq!(shop.restored("latest", "behind_the_hole", SUM), "30|435");
+    let dry = ["restore", "--to", &format!("lsn:{behind}"), "--dry-run"];
+    let refused = shop.expect(&dry, exit::DAMAGED);
+    assert!(refused.stderr.contains(lost.file_name().unwrap().to_str().unwrap()), "it names the object: {refused:?}");
+    let crossing = shop.run(&[&dry[..], &["--allow-gap"]].concat());
+    assert_eq!(crossing.code, exit::DAMAGED, "nothing leads across: {crossing:?}");
+    let (before, after) = nearest(&refused);
+    let count = shop.restored(&format!("lsn:{before}"), "before_the_hole", "select max(id) from t");
+    assert!((9..15).contains(&count.parse::<i32>().unwrap()), "{count}");
+    assert_eq!(shop.restored(&format!("lsn:{after}"), "after_the_hole", SUM), "25|300");
+    // It is not taken for a new loss for ever.
+    let again = shop.capturing();
+    shop.settle();
+    assert_eq!(shop.json(&["status"])["sources"][0]["gap"], serde_json::Value::Null);
+    assert_eq!((again.stop().0, shop.bases()), (exit::DONE, 2));
+    shop.expect(&["verify"], exit::DAMAGED);
 }

@@ -64,19 +64,38 @@ fn l3_a_table_that_is_left_alone_is_a_gap_that_names_it() {
     let shop = Shop::with(&[]);
     let text = fs::read_to_string(shop.path("holdfast.toml")).unwrap();
     shop.write("holdfast.toml", &text.replace("heartbeat = \"1s\"", "heartbeat = \"1s\"\nidentity = \"leave\""));
-    shop.sql("create table nokey (v text); insert into nokey values ('before')");
+    shop.sql("create table nokey (v text); insert into nokey values ('before'), ('gone')");
+    shop.sql(TABLE);
     shop.ok(&["init"]);
     shop.ok(&["backup"]);
-    shop.sql("update nokey set v = 'after'");
+    rows(&shop, 0, 10);
+    shop.sql("update nokey set v = 'after' where v = 'before'; delete from nokey where v = 'gone'");
     shop.sql("insert into nokey values ('another')");
+    rows(&shop, 10, 20);
     shop.drain();
     assert_eq!(shop.gaps(), ["table not published"]);
-    let point = shop.listed()["bases"][0]["point"].as_str().unwrap().to_owned();
+    let listed = shop.listed();
+    assert_eq!(listed["gaps"][0]["tables"], serde_json::json!(["public.nokey"]));
+    assert_eq!(listed["restorable"][0]["without"], serde_json::json!(["public.nokey"]), "{listed}");
+    assert_ne!(listed["restorable"][0]["from"], listed["restorable"][0]["to"], "the others are restorable: {listed}");
+    let point = listed["bases"][0]["point"].as_str().unwrap().to_owned();
     let xid = shop.json(&["find", "--table", "nokey"])["transactions"][0]["xid"].to_string();
     let refused = shop.expect(&["restore", "--to", &format!("xid:{xid}"), "--dry-run"], exit::NOT_RESTORABLE);
-    assert!(refused.stderr.contains("nokey"), "it is named: {refused:?}");
-    let there = shop.restored(&format!("lsn:{point}"), "at_the_base", "select v from nokey");
-    assert_eq!(there, "before", "the base itself is exact");
+    assert!(refused.stderr.contains("nokey") && refused.stderr.contains("--only"), "{refused:?}");
+    let there =
+        shop.restored(&format!("lsn:{point}"), "at_the_base", "select string_agg(v, ' ' order by v) from nokey");
+    assert_eq!(there, "before gone", "the base itself is exact");
+
+    let restore = |database: &str, more: &[&str]| {
+        let into = shop.destination(database);
+        shop.json(&[&["restore", "--to", "latest", "--into", &into, "--yes"], more].concat())["reports"][0].clone()
+    };
+    let report = restore("others", &["--only", "t"]);
+    assert_eq!(report["inexact"], serde_json::json!([]), "{report}");
+    assert_eq!(shop.server.psql("others", "select count(*), sum(id) from t"), "20|190");
+    let report = restore("all", &["--allow-gap"]);
+    assert_eq!(report["inexact"], serde_json::json!(["public.nokey"]), "{report}");
+    assert_eq!(shop.server.psql("all", "select count(*), sum(id) from t"), "20|190", "the others are exact");
 }
 
 /// Tables that belong to an extension come with it. Writing to them made every base useless, and said that the schema had

@@ -19,7 +19,7 @@ fn deaths() -> Vec<(Step, u32)> {
         Step::Cut | Step::Sealed | Step::PutSent | Step::ObjectLinked | Step::FolderSynced => Some(7),
         Step::Catalogued | Step::Acknowledged => Some(9),
         Step::Fence | Step::Checkpoint => Some(1),
-        Step::BaseObject | Step::Manifest | Step::InitStatement => None,
+        Step::BaseObject | Step::Manifest | Step::InitStatement | Step::Boundary | Step::Deleted => None,
     };
     Step::ALL.into_iter().filter_map(|step| Some((step, pass(step)?))).collect()
 }

@@ -11,19 +11,24 @@
 mod apply;
 mod auth;
 mod base;
+mod bucket;
 mod catalog;
 mod check;
 mod copy;
 mod daemons;
+mod expire;
+mod fenced;
 mod guard;
 mod identity;
 mod histories;
 mod init;
+mod jobs;
 mod keys;
 mod kill;
 #[expect(dead_code, reason = "the tests of keys alone use all of it")]
 #[path = "../kms/double.rs"]
 mod kms_double;
+mod lost_store;
 mod mirrors;
 mod mistakes;
 mod physical;
@@ -32,6 +37,9 @@ mod points;
 mod program;
 mod replication;
 mod restore;
+#[path = "../s3/mod.rs"]
+#[expect(dead_code, unreachable_pub, reason = "each test program uses what it needs")]
+mod s3;
 mod scale;
 mod secrets;
 mod servers;

@@ -192,3 +192,111 @@ fn l5_an_old_first_store_that_went_on_alone_is_told_as_another_history() {
     assert_eq!(refused.code, exit::FENCED, "{refused:?}");
     assert_eq!(shop.restored("latest", "after_loss", SUM), "30|435", "the base after the gap holds all");
 }
+
+fn holds(shop: &Shop, more: &[&str]) -> Value {
+    shop.json(&[&["hold", "list"], more].concat())["holds"].clone()
+}
+
+#[test]
+fn l10_what_expires_leaves_a_mirror_too_also_one_that_was_away() {
+    let shop = with_mirror(false);
+    let config = fs::read_to_string(shop.path("holdfast.toml")).unwrap();
+    shop.write("holdfast.toml", &format!("{config}[retention]\nlog = \"2s\"\nbases = \"1s\"\n"));
+    let daemon = shop.capturing();
+    rows(&shop, 0, 10);
+    shop.settle();
+    shop.ok(&["backup"]);
+    wait_for_phase(&shop, "in step");
+    let pause = || std::thread::sleep(std::time::Duration::from_secs(3));
+
+    // With the mirror there: a hold arrives before the verb ends, and what expires goes from both.
+    let soon =
+        shop.sql("select to_char(now() at time zone 'utc' + interval '1 hour', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')");
+    shop.ok(&["hold", "add", "later", "--since", &soon]);
+    assert_eq!(holds(&shop, &["--store", "two"])[0]["name"], "later");
+    pause();
+    rows(&shop, 10, 12);
+    shop.settle();
+    let done = shop.json(&["expire", "--yes"]);
+    assert_eq!(done["sources"][0]["bases"].as_array().unwrap().len(), 1, "{done:#}");
+    assert_eq!(objects(&shop.path("one")), objects(&shop.path("two")));
+
+    // And with the mirror away: what it missed goes with the next expiry that finds it there.
+    fs::rename(shop.path("two"), shop.path("unmounted")).unwrap();
+    rows(&shop, 12, 14);
+    shop.settle();
+    shop.ok(&["backup"]);
+    pause();
+    rows(&shop, 14, 20);
+    shop.settle();
+    let late = shop.ok(&["expire", "--yes"]);
+    assert!(late.stderr.contains("mirror two has not caught up"), "{late:#?}");
+    let removed = shop.ok(&["hold", "remove", "later", "--yes"]);
+    assert!(removed.stderr.contains("the hold stays in mirror two for now"), "{removed:#?}");
+    assert_eq!(daemon.stop().0, exit::DONE);
+    fs::rename(shop.path("unmounted"), shop.path("two")).unwrap();
+    shop.drain();
+    let left = |of: &str| objects(&shop.path(of)).into_iter().filter(|name| name.contains(".seg")).count();
+    assert!(left("two") > left("one"), "a process that may not delete copies and no more");
+    shop.ok(&["expire", "--yes"]);
+    let kept: Vec<_> = objects(&shop.path("two")).into_iter().filter(|name| !name.starts_with("hold/")).collect();
+    assert_eq!(objects(&shop.path("one")), kept);
+
+    // A hold that was taken off while the mirror was away stays there until it is taken off there, too.
+    assert_eq!(holds(&shop, &["--store", "two"])[0]["name"], "later");
+    let checked = shop.run(&["check"]);
+    assert!(checked.stdout.contains("keeps holds that the first store does not have: later"), "{checked:#?}");
+    shop.ok(&["hold", "remove", "later", "--yes"]);
+    shop.expect(&["hold", "remove", "later", "--yes"], exit::FAILED);
+    shop.ok(&["verify", "--store", "two"]);
+    let into = shop.destination("from_mirror");
+    shop.ok(&["restore", "--store", "two", "--to", "latest", "--into", &into, "--yes"]);
+    assert_eq!(shop.server.psql("from_mirror", SUM), "20|190");
+}
+
+#[test]
+fn l5_two_sites_that_are_pointed_at_one_place_are_told_so_and_neither_writes_into_the_others_history() {
+    let shop = with_mirror(false);
+    rows(&shop, 0, 10);
+    shop.drain();
+    let before = objects(&shop.path("one"));
+    let config = fs::read_to_string(shop.path("holdfast.toml")).unwrap();
+    #[rustfmt::skip]
+    let cases = [
+        // of the other site        instead         why
+        ("name = \"main\"",         "name = \"main\"",  "a source of the same name: two writers of one log"),
+        ("name = \"main\"",         "name = \"shop\"",  "another name: its retention would be applied to ours"),
+    ];
+    for (ours, theirs, why) in cases {
+        let other = config.replace("file = \"key\"", "file = \"key2\"").replace("\"state\"", "\"state2\"");
+        let other = other.replace("[[store]]\nfolder = \"two\"\n", "").replace(ours, theirs);
+        let other = shop.write("other.toml", &other);
+        if !shop.path("key2").exists() {
+            assert_eq!(other.run(&["keys", "new"]).code, exit::DONE);
+        }
+        for verb in [&["init"][..], &["run", "--until-caught-up"]] {
+            let refused = other.run(verb);
+            assert_eq!(refused.code, exit::UNAVAILABLE, "{why}: {refused:#?}");
+            assert!(refused.stderr.contains("give each installation a folder or a prefix of its own"), "{refused:#?}");
+        }
+    }
+    assert_eq!(objects(&shop.path("one")), before);
+    shop.ok(&["verify"]);
+}
+
+#[test]
+fn what_was_wrapped_again_opens_in_the_mirror_too_when_the_old_key_is_gone() {
+    let shop = with_mirror(false);
+    rows(&shop, 0, 10);
+    shop.drain();
+    shop.ok(&["keys", "rotate", "--file"]);
+    shop.ok(&["keys", "rewrap"]);
+    let keys = fs::read_to_string(shop.path("key")).unwrap();
+    let newest = keys.lines().find(|line| !line.starts_with('#')).unwrap();
+    fs::write(shop.path("key"), newest).unwrap();
+    fs::remove_dir_all(shop.path("one")).unwrap();
+    shop.ok(&["verify", "--store", "two"]);
+    let into = shop.destination("with_the_new_key");
+    shop.ok(&["restore", "--store", "two", "--to", "latest", "--into", &into, "--yes"]);
+    assert_eq!(shop.server.psql("with_the_new_key", SUM), "10|45");
+}

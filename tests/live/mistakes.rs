@@ -253,6 +253,7 @@ fn a_base_that_was_interrupted_is_none_and_the_next_one_is() {
     assert_eq!(ran.code, exit::NOT_RESTORABLE, "{ran:#?}");
     shop.ok(&["backup"]);
     assert_eq!(shop.bases(), 1);
+    assert_eq!(shop.base_folders(), 1, "what was left behind is gone: whoever took it is dead");
     assert_eq!(shop.restored("latest", "after_kill", SUM), "1000|499500");
     shop.expect(&["verify"], exit::DONE);
 }
@@ -279,4 +280,29 @@ fn a_restore_that_was_interrupted_leaves_a_database_that_says_so() {
     shop.server.wait_for("postgres", "select count(*) from pg_stat_activity where datname = 'half'", "0");
     shop.sql("drop database half");
     assert_eq!(shop.restored("latest", "half", SUM), "20000|199990000");
+}
+
+#[test]
+fn what_a_daemon_that_was_killed_in_a_base_left_is_swept_and_what_another_may_be_taking_is_not() {
+    let shop = Shop::with(&[]);
+    shop.sql(TABLE);
+    shop.sql("insert into t select g, repeat(md5(g::text), 10) from generate_series(0, 999) g");
+    shop.ok(&["init"]);
+    shop.drain();
+    // A log without a base: the daemon takes one by itself, and dies in it.
+    let mut killed = shop.daemon_with(&shop.holdfast(), &["--die-at", "base-object:3", "run"]);
+    assert_eq!(killed.ended().0, None, "{}", killed.said());
+    let of_this = fs::read_dir(shop.path("store/base/main")).unwrap().next().unwrap().unwrap().path();
+    let of_another = of_this.with_file_name("0".repeat(32));
+    assert!(Command::new("cp").arg("-a").args([&of_this, &of_another]).status().unwrap().success());
+    let daemon = shop.capturing();
+    let swept = || (shop.bases() == 1 && files(&of_this).is_empty()).then_some(());
+    eventually("a base, and no left-overs", swept, || daemon.said());
+    assert!(daemon.said().contains("what a broken base left behind was removed"), "{}", daemon.said());
+    assert_eq!(daemon.stop().0, exit::DONE);
+    assert_eq!(files(&of_another).len(), 3, "nobody here knows who takes it");
+    assert_eq!(shop.base_folders(), 2);
+    assert_eq!(fs::read_dir(shop.path("state/bases")).unwrap().count(), 0, "no claim is left");
+    shop.expect(&["verify"], exit::DONE);
+    assert_eq!(shop.restored("latest", "swept", SUM), "1000|499500");
 }

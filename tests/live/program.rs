@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 /// `holdfast -c CONFIG`, without its verb.
 pub(crate) struct Holdfast {
     config: PathBuf,
+    variables: Vec<(&'static str, &'static str)>,
 }
 
 /// What a run left behind.
@@ -22,7 +23,12 @@ pub(crate) struct Output {
 impl Holdfast {
     /// The program with a configuration.
     pub(crate) fn new(config: impl AsRef<Path>) -> Self {
-        Self { config: config.as_ref().to_owned() }
+        Self { config: config.as_ref().to_owned(), variables: Vec::new() }
+    }
+
+    /// The program with variables in its environment.
+    pub(crate) fn with(self, variables: &[(&'static str, &'static str)]) -> Self {
+        Self { variables: variables.to_vec(), ..self }
     }
 
     /// Runs a verb to its end.
@@ -39,6 +45,7 @@ impl Holdfast {
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_holdfast"));
         command.arg("-c").arg(&self.config).args(args).stdin(Stdio::null());
+        command.envs(self.variables.iter().copied());
         command
     }
 }

@@ -112,6 +112,12 @@ impl Shop {
         self.listed()["bases"].as_array().map_or(0, Vec::len)
     }
 
+    /// Bases of which the store holds anything, whole or not.
+    pub(crate) fn base_folders(&self) -> usize {
+        let folders = fs::read_dir(self.path("store/base/main")).map(|found| found.map(|one| one.unwrap().path()));
+        folders.map_or(0, |found| found.filter(|folder| !files(folder).is_empty()).count())
+    }
+
     /// Runs SQL in the source.
     pub(crate) fn sql(&self, sql: &str) -> String {
         self.server.psql("shop", sql)

@@ -6,7 +6,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -43,20 +43,26 @@ pub(crate) struct Site {
 impl Site {
     /// An installation that `init` has prepared, with a table `public.load (id bigint primary key, pad text)`.
     pub(crate) fn new(source: &str, log: &str) -> Self {
+        Self::storing("folder = \"{at}/store\"", &[], source, log)
+    }
+
+    /// The same with another store, and variables for the program; `{at}` is the installation's folder.
+    pub(crate) fn storing(store: &str, variables: &[(&'static str, &'static str)], source: &str, log: &str) -> Self {
         let folder = tempfile::Builder::new().prefix("hf-site-").tempdir().unwrap();
         let server = Postgres::start_with(&LOGICAL);
         server.psql("postgres", "create table public.load (id bigint primary key, pad text)");
         let http = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let at = folder.path().display();
+        let store = store.replace("{at}", &at.to_string());
         let config = format!(
             "[service]\nname = \"a <test>\"\nstate_dir = \"{at}/state\"\n[key]\nfile = \"{at}/key\"\n\
-             [[store]]\nfolder = \"{at}/store\"\n[[source]]\nname = \"main\"\npostgres = \"{}\"\n{source}\n\
+             [[store]]\n{store}\n[[source]]\nname = \"main\"\npostgres = \"{}\"\n{source}\n\
              [log]\n{log}\n[base]\nevery = \"never\"\n[schema_image]\nquiet = \"1h\"\nmax_wait = \"2h\"\n\
              [listen]\nhttp = \"{http}\"\n",
             server.url("postgres")
         );
         fs::write(folder.path().join("holdfast.toml"), config).unwrap();
-        let holdfast = Holdfast::new(folder.path().join("holdfast.toml"));
+        let holdfast = Holdfast::new(folder.path().join("holdfast.toml")).with(variables);
         let site = Self { folder, server, holdfast, http };
         site.must(&["init"]);
         site
@@ -88,8 +94,8 @@ impl Site {
     pub(crate) fn daemon_with(&self, args: &[&str], variables: &[(&str, &str)]) -> Daemon {
         let log = self.path("daemon.log");
         let file = fs::File::options().create(true).append(true).open(&log).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_holdfast"));
-        command.arg("-c").arg(self.path("holdfast.toml")).args(args).arg("run").envs(variables.iter().copied());
+        let mut command = self.holdfast.command(&[args, &["run"]].concat());
+        command.envs(variables.iter().copied());
         let child = command.stdin(Stdio::null()).stdout(file.try_clone().unwrap()).stderr(file).spawn().unwrap();
         Daemon { child, log }
     }

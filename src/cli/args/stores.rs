@@ -2,7 +2,7 @@
 
 use clap::{Args as Arguments, Subcommand};
 
-use crate::cli::args::{Args, Verb};
+use crate::cli::args::{Args, HoldVerb, Verb};
 use crate::model::SourceName;
 
 /// Which store a verb works from.
@@ -78,10 +78,12 @@ impl Args {
             Verb::Find(args) => &args.store,
             Verb::Restore(args) => &args.store,
             Verb::Verify(args) => &args.store,
-            Verb::Catalog(CatalogVerb::Rebuild(choice)) => choice,
+            Verb::Catalog(CatalogVerb::Rebuild(choice)) | Verb::Hold(HoldVerb::List(choice)) => choice,
             Verb::Init(_)
             | Verb::Run(_)
             | Verb::Backup(_)
+            | Verb::Expire(_)
+            | Verb::Hold(HoldVerb::Add(_) | HoldVerb::Remove(_))
             | Verb::Status
             | Verb::Mark(_)
             | Verb::Store(_)

@@ -8,6 +8,8 @@ use crate::crypto::Keyring;
 use crate::crypto::file::FileKey;
 use crate::entropy::SeededEntropy;
 use crate::log::context::NoContext;
+use crate::log::expiry;
+use crate::log::retention::Doomed;
 use crate::log::{CutRule, Writer, fence};
 use crate::model::{Commit, Position, Record, Role, Slot, Timestamp, Xid};
 use crate::store::{MemoryStore, layout};
@@ -165,6 +167,28 @@ async fn l9_an_index_that_breaks_or_panics_stops_nothing_and_is_made_anew() {
         drop(keeper);
         task.await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn l7_what_has_expired_leaves_the_catalog() {
+    let world = World::new();
+    let place = Arc::new(Made(|_| -> Box<dyn Index> { Box::<MemoryIndex>::default() }, AtomicU32::new(0)));
+    let (keeper, task) = world.keeper(place);
+    let mut writer = world.writer().await;
+    for number in 1..=9 {
+        world.write(&mut writer, number, &keeper).await;
+    }
+    assert_eq!(world.known(&keeper).await.len(), 10);
+    let history = History::load(&world.env, &world.source).await.unwrap();
+    let doomed = Doomed { first: Slot::new(6), bases: Vec::new() };
+    expiry::carry_out(&world.env, &world.source, &history, &doomed).await.unwrap();
+    keeper.doubt(&world.source);
+    world.write(&mut writer, 10, &keeper).await;
+    let known = world.known(&keeper).await;
+    assert_eq!((known.first(), known.len()), (Some(&Slot::new(6)), 6));
+    assert_eq!(known, world.stored().await);
+    drop(keeper);
+    task.await.unwrap();
 }
 
 #[tokio::test]

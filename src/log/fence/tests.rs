@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::*;
 use crate::crypto::sealed::Sealed;
 use crate::log::fixture::{Fixture, RULE, main_source, spanning, transaction, write_segment};
-use crate::log::scrub::{Depth, Outcome, scrub};
+use crate::log::scrub::{Depth, Order, Outcome, scrub};
 use crate::log::writer::Writer;
 use crate::model::ObjectKey;
 use crate::store::{PutNew, Store};
@@ -127,6 +127,24 @@ async fn l4_what_is_read_wrong_while_the_log_is_taken_does_not_get_into_the_chai
     assert!(matches!(error, LogError::Object(error) if error.key == key));
     let reign = take(&env, &main_source(), None).await.unwrap();
     assert_eq!(reign.epoch, Epoch::new(2));
-    let report = scrub(&fixture.env, &main_source(), Depth::Full, None, &mut |_| {}).await;
+    let report = scrub(&fixture.env, &main_source(), Order::all(Depth::Full), &mut ()).await;
     assert_eq!(report.outcome(), Outcome::Sound, "{:?}", report.findings);
+}
+
+/// A process slept between its fence and what it does to the server because of it.
+#[tokio::test]
+async fn l5_who_was_fenced_since_its_own_fence_can_tell_by_looking_behind_it() {
+    let fixture = Fixture::new(63);
+    let (env, source) = (&fixture.env, main_source());
+    write_segment(&mut fixture.writer().await, &transaction(1)).await;
+    let ours = take(env, &source, None).await.unwrap();
+    assert_eq!((ours.epoch, ours.next), (Epoch::new(2), Slot::new(4)));
+    fixture.store.tamper(&layout::segment(&source, Slot::new(4)), Some(fixture.object(2).await));
+    still_ours(env, &source, ours.epoch, ours.next).await.expect("a late object of an older reign ends nothing");
+    fixture.store.tamper(&layout::segment(&source, Slot::new(4)), None);
+    still_ours(env, &source, ours.epoch, ours.next).await.expect("nobody came");
+    let theirs = take(env, &source, None).await.unwrap();
+    let told = still_ours(env, &source, ours.epoch, ours.next).await.unwrap_err();
+    assert!(matches!(told, LogError::Fenced { theirs: epoch, .. } if epoch == theirs.epoch), "{told:?}");
+    still_ours(env, &source, theirs.epoch, theirs.next).await.expect("they reign");
 }

@@ -81,6 +81,27 @@ async fn l4_what_a_boundary_names_is_missing_if_it_is_not_there() {
     assert!(matches!(error, LogError::Missing { key } if key == layout::segment(&main_source(), Slot::new(4))));
 }
 
+/// Slots 2 to 7: two transactions up to 20, one that spans three segments and commits at 30, a heartbeat at 40, a gap.
+#[tokio::test]
+async fn l4_what_is_lost_with_an_object_ends_where_all_that_it_holds_a_part_of_has_ended() {
+    #[rustfmt::skip]
+    let cases = [
+        // gone     until    place       why
+        (2,         0,       20,         "two whole transactions"),
+        (3,         20,      30,         "the beginning of one"),
+        (4,         20,      30,         "the middle of one"),
+        (5,         20,      30,         "its end"),
+        (6,         30,      40,         "a heartbeat"),
+    ];
+    for (gone, until, place, why) in cases {
+        let fixture = Fixture::with_a_log(37).await;
+        drop(fixture.writer().await); // a fence behind it all: what is missing before it was there
+        remove(&fixture, gone);
+        let (slot, until, place) = (Slot::new(gone), Position::new(until), Position::new(place));
+        assert_eq!(load(&fixture).await.holes(), [Hole { slot, until, place }], "{why}");
+    }
+}
+
 #[tokio::test]
 async fn l7_a_history_found_by_checkpoints_is_the_one_found_by_listing() {
     let fixture = Fixture::new(33);

@@ -11,6 +11,8 @@
 //! It trusts no checkpoint and no catalog, and holds some 70 bytes per object of the log. A lost tail shows in no chain:
 //! only a witness can tell, and the report names those that were asked (here: the checkpoints that list it).
 
+mod order;
+mod prove;
 mod report;
 mod tally;
 mod walk;
@@ -18,8 +20,13 @@ mod walk;
 #[cfg(test)]
 mod tests;
 
+pub use order::{Order, Pace, Watch};
+pub use prove::Sound;
 pub use report::{Depth, Finding, Head, Outcome, ScrubReport, Verdict};
 
+use bytes::Bytes;
+
+use crate::codec::segment::Header;
 use crate::crypto::KeyError;
 use crate::crypto::stream::sha256;
 use crate::log::boundary;
@@ -28,27 +35,35 @@ use crate::log::entry::Entry;
 use crate::log::env::LogEnv;
 use crate::log::error::{ObjectError, ObjectErrorKind};
 use crate::log::object::Object;
+use crate::log::scrub::prove::{Blind, Looker};
 use crate::log::scrub::walk::{Derived, Walk};
 use crate::model::{LogId, ObjectKey, Slot, SourceName};
 use crate::store::layout::{self, Named};
 use crate::store::{Keys, Part, StoreError, StoreErrorKind};
 
-/// What is told while a verification goes on.
-pub type Progress<'a> = &'a mut (dyn FnMut(&ScrubReport) + Send);
+/// Verifies the log of `source` from the order's slot on, or all of it. What expires while it is looked at is not missing.
+pub async fn scrub(env: &LogEnv, source: &SourceName, order: Order, watch: &mut dyn Watch) -> ScrubReport {
+    loop {
+        let before = boundary::first(env, source).await;
+        let report = look(env, source, order, watch).await;
+        if report.outcome() != Outcome::Damaged {
+            return report;
+        }
+        match (before, boundary::first(env, source).await) {
+            (Ok(before), Ok(after)) if before != after => {}
+            // Where that cannot be told the damage stands as it was seen.
+            (Ok(_), Ok(_)) | (Err(_), _) | (_, Err(_)) => return report,
+        }
+    }
+}
 
-/// Verifies the log of `source` from `since` on, or all of it.
-pub async fn scrub(
-    env: &LogEnv,
-    source: &SourceName,
-    depth: Depth,
-    since: Option<Slot>,
-    progress: Progress<'_>,
-) -> ScrubReport {
+async fn look(env: &LogEnv, source: &SourceName, order: Order, watch: &mut dyn Watch) -> ScrubReport {
+    let (looker, pace) = (Looker::new(env, order.jobs), Pace::new(&env.clock, order.bytes_per_second));
     let (report, other_key) = (ScrubReport::default(), Vec::new());
-    let mut scrub = Scrub { env, source, depth, progress, report, log: None, opened: 0, other_key };
+    let mut scrub = Scrub { env, source, order, watch, looker, pace, report, log: None, opened: 0, other_key };
     let boundary = scrub.boundaries().await;
     let first = boundary.as_ref().map_or(Slot::FIRST, |(slot, _)| *slot);
-    let start = since.unwrap_or(first).max(first);
+    let start = order.since.unwrap_or(first).max(first);
     // What the first object continues is known where a boundary or the beginning stands.
     let before = if start == first { boundary.map_or(Some([0; 32]), |(_, previous)| previous) } else { None };
     let mut walk = Walk::new(start, before);
@@ -60,24 +75,20 @@ pub async fn scrub(
     scrub.finish(walk).await
 }
 
-/// An object that was opened to its last byte and is what its name says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sound {
-    /// Its hash, to be compared with what lists it.
-    pub hash: [u8; 32],
-    /// Its size.
-    pub bytes: u64,
-}
+/// Opens sealed objects of any kind, of a base for instance, to their last byte.
+#[derive(Clone)]
+pub struct Scrubber(Looker);
 
-/// Opens any sealed object, of a base for instance, to its last byte; a finding if that fails.
-pub async fn scrub_object(env: &LogEnv, key: &ObjectKey) -> Result<Sound, Finding> {
-    let bytes = env.store.get(key, Part::Whole).await.map_err(|error| unread(key, &error))?.bytes();
-    let sound = Sound { hash: sha256(&bytes), bytes: size(bytes.len()) };
-    let opened = Object::open(env, key, bytes).await.and_then(|mut object| {
-        while object.next_frame()?.is_some() {}
-        object.footer().map(drop)
-    });
-    opened.map(|()| sound).map_err(|error| broken(&error))
+impl Scrubber {
+    /// One that looks at so many at once.
+    pub fn new(env: &LogEnv, jobs: usize) -> Self {
+        Self(Looker::new(env, jobs))
+    }
+
+    /// The object's hash and size; a finding if it is not as it should be.
+    pub async fn object(&self, key: &ObjectKey) -> Result<Sound, Finding> {
+        self.0.object(key).await.map_err(|blind| unseen(key, &blind))
+    }
 }
 
 fn size(bytes: usize) -> u64 {
@@ -113,11 +124,22 @@ fn broken(error: &ObjectError) -> Finding {
     finding(&error.key, verdict, what)
 }
 
+/// What it says of an object that it could not be looked at.
+fn unseen(key: &ObjectKey, blind: &Blind) -> Finding {
+    match blind {
+        Blind::Store(error) => unread(key, error),
+        Blind::Object(_, error) => broken(error),
+        Blind::Died => finding(key, Verdict::Unreadable, "the check of it broke off; tell us, with this object"),
+    }
+}
+
 struct Scrub<'a> {
     env: &'a LogEnv,
     source: &'a SourceName,
-    depth: Depth,
-    progress: Progress<'a>,
+    order: Order,
+    watch: &'a mut dyn Watch,
+    looker: Looker,
+    pace: Pace,
     report: ScrubReport,
     log: Option<LogId>,
     /// Objects that a key at hand opened.
@@ -128,7 +150,18 @@ struct Scrub<'a> {
 
 impl Scrub<'_> {
     fn note(&mut self, finding: Finding) {
+        self.watch.found(&finding);
         self.report.add(finding);
+    }
+
+    fn blind(&mut self, key: &ObjectKey, blind: &Blind) {
+        match blind {
+            Blind::Object(read, error) => {
+                self.checked(*read);
+                self.broken(error);
+            }
+            Blind::Store(_) | Blind::Died => self.note(unseen(key, blind)),
+        }
     }
 
     fn broken(&mut self, error: &ObjectError) {
@@ -138,10 +171,10 @@ impl Scrub<'_> {
         self.note(broken(error));
     }
 
-    fn checked(&mut self, bytes: usize) {
+    fn checked(&mut self, bytes: u64) {
         self.report.objects_checked += 1;
-        self.report.bytes_checked += size(bytes);
-        (self.progress)(&self.report);
+        self.report.bytes_checked += bytes;
+        self.watch.read(bytes);
     }
 
     /// The names under a prefix. A listing that fails is told, and gives what it gave until then.
@@ -175,8 +208,8 @@ impl Scrub<'_> {
                 return None;
             }
         };
-        self.checked(bytes.len());
-        match Object::open(self.env, key, bytes).await.and_then(|object| self.own(object)) {
+        self.checked(size(bytes.len()));
+        match self.begin(key, bytes).await {
             Ok(object) => Some(object),
             Err(error) => {
                 self.broken(&error);
@@ -185,16 +218,21 @@ impl Scrub<'_> {
         }
     }
 
-    /// The same object, unless it is another log's. The first that opens says which log this is.
-    fn own(&mut self, object: Object) -> Result<Object, ObjectError> {
+    async fn begin(&mut self, key: &ObjectKey, bytes: Bytes) -> Result<Object, ObjectError> {
+        let object = Object::open(self.env, key, bytes).await?;
         object.footer()?;
         self.opened += 1;
-        let log = LogId::from_bytes(object.header.stream);
+        self.own(key, &object.header)?;
+        Ok(object)
+    }
+
+    /// An error if the object is another log's. The first says which log this is.
+    fn own(&mut self, key: &ObjectKey, header: &Header) -> Result<(), ObjectError> {
+        let log = LogId::from_bytes(header.stream);
         if *self.log.get_or_insert(log) == log {
-            Ok(object)
-        } else {
-            Err(object.wrong(ObjectErrorKind::Misplaced { what: "log" }))
+            return Ok(());
         }
+        Err(ObjectError { key: key.clone(), kind: ObjectErrorKind::Misplaced { what: "log" } })
     }
 
     /// Checks every boundary; gives the newest one's slot, and the hash of what stood before it if it can be read.
@@ -207,7 +245,10 @@ impl Scrub<'_> {
             };
             let header = match self.open(&key).await.map(boundary::read) {
                 None => None,
-                Some(Ok(header)) if header.slot == slot => Some(header),
+                Some(Ok(header)) if header.slot == slot => {
+                    self.watch.sound(&key, 0, None);
+                    Some(header)
+                }
                 Some(Ok(_)) => {
                     self.note(finding(&key, Verdict::Damaged, "it is another slot's boundary"));
                     None
@@ -246,12 +287,15 @@ impl Scrub<'_> {
                     self.note(finding(&key, Verdict::Damaged, "it is another slot's checkpoint"));
                 }
                 Ok(checkpoint) => {
-                    let previous = checkpoint.previous;
+                    let (before, previous) = (self.report.told(), checkpoint.previous);
                     if previous >= first && slots.binary_search(&previous).is_err() {
                         let gone = layout::checkpoint(self.source, previous);
                         self.note(finding(&gone, Verdict::Missing, format!("checkpoint {slot} continues it")));
                     }
                     self.compare(&key, &checkpoint, walk);
+                    if self.report.told() == before {
+                        self.watch.sound(&key, 0, None);
+                    }
                 }
             }
         }
@@ -274,10 +318,12 @@ impl Scrub<'_> {
 
     /// What can be told only at the end: which holes are losses, and which is the newest object that counts.
     async fn finish(mut self, walk: Walk) -> ScrubReport {
-        for (from, to) in walk.missing() {
-            let what =
-                if from == to { "nothing has its name".to_owned() } else { format!("so are all up to slot {to}") };
-            self.note(finding(&layout::segment(self.source, from), Verdict::Missing, what));
+        for run in walk.missing() {
+            for (from, to) in self.still_missing(run).await {
+                let what =
+                    if from == to { "nothing has its name".to_owned() } else { format!("so are all up to slot {to}") };
+                self.note(finding(&layout::segment(self.source, from), Verdict::Missing, what));
+            }
         }
         if let Some((entry, hash)) = walk.head() {
             let hash = match hash {

@@ -107,6 +107,11 @@ impl ScrubReport {
         }
     }
 
+    /// How many findings there are, listed or not.
+    pub(crate) fn told(&self) -> u64 {
+        u64::try_from(self.findings.len()).unwrap_or(u64::MAX).saturating_add(self.findings_left_out)
+    }
+
     /// Takes back what was said of some objects: they could not be read after all.
     pub(crate) fn could_not_tell(&mut self, findings: &[usize]) {
         for at in findings {

@@ -17,10 +17,10 @@ use crate::model::{Epoch, Position, Timestamp, Xid};
 use crate::store::{Op, PutNew, Refusal, Store};
 
 async fn run(fixture: &Fixture, depth: Depth) -> ScrubReport {
-    scrub(&fixture.env, &main_source(), depth, None, &mut |_| {}).await
+    scrub(&fixture.env, &main_source(), Order::all(depth), &mut ()).await
 }
 
-fn segment(slot: u64) -> ObjectKey {
+pub(crate) fn segment(slot: u64) -> ObjectKey {
     layout::segment(&main_source(), Slot::new(slot))
 }
 
@@ -30,7 +30,7 @@ fn found(report: &ScrubReport) -> Vec<(ObjectKey, Verdict)> {
 }
 
 /// A long log: checkpoints, two reigns, a transaction across both kinds of borders, void objects.
-async fn long_log(seed: u64) -> Fixture {
+pub(crate) async fn long_log(seed: u64) -> Fixture {
     let fixture = Fixture::new(seed);
     let mut writer = fixture.writer().await;
     for number in 1..=CHECKPOINT_EVERY_SLOTS + 4 {
@@ -91,7 +91,7 @@ async fn void_objects_are_checked_and_do_not_count() {
     assert_eq!(found(&run(&fixture, Depth::Full).await), vec![(void, Verdict::Damaged)]);
 }
 
-fn flip(body: &Bytes, at: usize) -> Bytes {
+pub(crate) fn flip(body: &Bytes, at: usize) -> Bytes {
     let mut body = body.to_vec();
     body[at] ^= 0x10;
     body.into()
@@ -163,7 +163,7 @@ async fn a_segment_that_lies_about_its_records_is_found() {
         ("transactions",   |_, footer| footer.transactions -= 1),
         ("xids",           |_, footer| footer.xid_most = Xid::new(9)),
         ("gaps",           |_, footer| footer.gaps.push(Gap { exact_until: Position::ZERO,
-                                           time: Timestamp::MIN, reason: Reason::SlotLost, detail: String::new() })),
+                                           time: Timestamp::MIN, reason: Reason::SlotLost, tables: Vec::new(), detail: String::new() })),
         ("frame position", |_, footer| footer.frames[0].to = Position::new(10)),
         ("frame place",    |_, footer| footer.frames[0].at += 1),
     ];
@@ -173,7 +173,7 @@ async fn a_segment_that_lies_about_its_records_is_found() {
         let mut seal = Seal::begin(&fixture.env, header.stream, header.epoch).await.unwrap();
         let sealed = seal.seal(&header, &[pack(&frame)], |_| footer.encode()).unwrap();
         fixture.store.tamper(&key, Some(sealed.bytes()));
-        let report = scrub(&fixture.env, &main_source(), Depth::Full, None, &mut |_| {}).await;
+        let report = scrub(&fixture.env, &main_source(), Order::all(Depth::Full), &mut ()).await;
         let at_it = report.findings.iter().filter(|finding| finding.object == key).count();
         // The one that is honest breaks the chain to slot 3 all the same: it is another object.
         assert_eq!(at_it, usize::from(!what.starts_with("nothing")), "{what}: {:?}", report.findings);
@@ -310,7 +310,7 @@ async fn l11_what_could_not_be_read_is_never_called_fine() {
         let inner = Arc::clone(&fixture.env.store);
         let env = LogEnv { store: Arc::new(Deaf { inner, to: deaf_to.clone(), kind }), ..fixture.env.clone() };
         for depth in [Depth::Quick, Depth::Full] {
-            let report = scrub(&env, &main_source(), depth, None, &mut |_| {}).await;
+            let report = scrub(&env, &main_source(), Order::all(depth), &mut ()).await;
             let only = report.findings.iter().all(|finding| finding.verdict == Verdict::Unreadable);
             assert!(only && report.outcome() == Outcome::CouldNotTell, "{deaf_to} {kind:?} {:?}", report.findings);
             assert!(report.findings.iter().any(|finding| finding.object.as_str() == deaf_to.trim_end_matches('/')));
@@ -329,12 +329,13 @@ async fn a_wrong_key_can_tell_nothing_and_says_so() {
 #[tokio::test]
 async fn any_sealed_object_can_be_checked_alone() {
     let fixture = Fixture::with_a_log(54).await;
-    let sound = scrub_object(&fixture.env, &segment(2)).await.unwrap();
+    let scrubber = Scrubber::new(&fixture.env, 1);
+    let sound = scrubber.object(&segment(2)).await.unwrap();
     let body = fixture.object(2).await;
     assert_eq!(sound, Sound { hash: sha256(&body), bytes: body.len() as u64 });
     fixture.store.tamper(&segment(2), Some(flip(&body, body.len() / 2)));
-    assert_eq!(scrub_object(&fixture.env, &segment(2)).await.unwrap_err().verdict, Verdict::Damaged);
-    assert_eq!(scrub_object(&fixture.env, &segment(99)).await.unwrap_err().verdict, Verdict::Missing);
+    assert_eq!(scrubber.object(&segment(2)).await.unwrap_err().verdict, Verdict::Damaged);
+    assert_eq!(scrubber.object(&segment(99)).await.unwrap_err().verdict, Verdict::Missing);
 }
 
 #[tokio::test]
@@ -343,7 +344,8 @@ async fn a_verification_can_begin_at_any_slot() {
     let end = History::load(&fixture.env, &main_source()).await.unwrap().hole().get();
     for since in (1..end).step_by(7).chain(end - 14..=end) {
         for depth in [Depth::Quick, Depth::Full] {
-            let report = scrub(&fixture.env, &main_source(), depth, Some(Slot::new(since)), &mut |_| {}).await;
+            let order = Order { since: Some(Slot::new(since)), ..Order::all(depth) };
+            let report = scrub(&fixture.env, &main_source(), order, &mut ()).await;
             assert_eq!(report.findings, vec![], "from {since}, {depth:?}");
         }
     }

@@ -2,28 +2,26 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use bytes::Bytes;
 use futures::FutureExt;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesOrdered;
 
-use crate::codec::footer::{Footer, FrameEntry};
-use crate::codec::record;
 use crate::codec::segment::{Flags, Header, ObjectKind};
-use crate::crypto::stream::sha256;
 use crate::log::entry::Entry;
 use crate::log::error::{ObjectError, ObjectErrorKind};
-use crate::log::object::Object;
-use crate::log::scrub::tally::{Carry, Tally, Trust};
-use crate::log::scrub::{Depth, Scrub, Verdict, derive, finding, unread};
-use crate::model::limits::{HEADER_BYTES_MAX, IN_FLIGHT_PUTS_MAX};
-use crate::model::{Epoch, LogId, ObjectKey, Slot, Timestamp};
+use crate::log::scrub::prove::{Blind, Look, Whole};
+use crate::log::scrub::tally::Carry;
+use crate::log::scrub::{Depth, Scrub, Verdict, derive, finding};
+use crate::model::limits::IN_FLIGHT_PUTS_MAX;
+use crate::model::{Epoch, ObjectKey, Slot, Timestamp};
 use crate::store::layout::{self, Named};
-use crate::store::{Keys, Part, StoreError};
+use crate::store::{Keys, StoreErrorKind};
 
-/// Objects that are fetched before they are asked for.
-const AHEAD: usize = 3;
+/// What a request costs a paced verification that reads headers alone: the store works for it as for so many bytes.
+const REQUEST_BYTES: u64 = 128 * 1024;
+/// Objects that are fetched while others are looked at.
+const AHEAD: usize = 2;
 
 /// What is remembered of an object.
 #[derive(Clone, Debug)]
@@ -181,10 +179,10 @@ impl Walk {
     }
 }
 
-type Fetch = BoxFuture<'static, (ObjectKey, Slot, Result<Bytes, StoreError>)>;
+type Fetch = BoxFuture<'static, (ObjectKey, Slot, Result<Look, Blind>)>;
 
 impl Scrub<'_> {
-    /// Checks every segment from the walk's start on.
+    /// Checks every segment from the walk's start on. Several are looked at at once; they are judged in their order.
     pub(crate) async fn segments(&mut self, walk: &mut Walk) {
         let prefix = layout::segments_prefix(self.source);
         let after = walk.start.before();
@@ -194,7 +192,7 @@ impl Scrub<'_> {
         let mut ahead: FuturesOrdered<Fetch> = FuturesOrdered::new();
         let mut ended = false;
         loop {
-            while !ended && ahead.len() < AHEAD {
+            while !ended && ahead.len() < self.order.jobs.max(1) + AHEAD {
                 match keys.next().await {
                     Ok(Some(key)) => match layout::parse(&key) {
                         Some(Named::Segment { slot, .. }) => ahead.push_back(self.fetch(key, slot)),
@@ -207,118 +205,108 @@ impl Scrub<'_> {
                     }
                 }
             }
-            let Some((key, slot, fetched)) = ahead.next().await else { return };
+            let Some((key, slot, looked)) = ahead.next().await else { return };
             walk.reach(slot);
-            if !self.segment(&key, slot, fetched, walk).await {
+            let read = looked.as_ref().map_or(0, |look| look.read);
+            if !self.segment(&key, slot, looked, walk) {
                 walk.unproved.push(slot);
                 walk.forget();
             }
+            self.pace.spend(if self.order.depth == Depth::Quick { REQUEST_BYTES } else { read }).await;
         }
     }
 
+    /// What of a run of missing objects is still missing. The log may grow while it is verified: an object that was in
+    /// flight when its neighbours were listed is there now, and is proved by itself.
+    pub(crate) async fn still_missing(&mut self, (from, to): (Slot, Slot)) -> Vec<(Slot, Slot)> {
+        let in_flight = u64::try_from(IN_FLIGHT_PUTS_MAX).unwrap_or(u64::MAX);
+        if to.get() - from.get() >= in_flight {
+            return vec![(from, to)];
+        }
+        let mut missing: Vec<(Slot, Slot)> = Vec::new();
+        let mut slot = from;
+        while slot <= to {
+            let (key, _, looked) = self.fetch(layout::segment(self.source, slot), slot).await;
+            match looked {
+                Err(Blind::Store(error)) if error.kind == StoreErrorKind::Missing => match missing.last_mut() {
+                    Some((_, last)) if last.next() == slot => *last = slot,
+                    Some(_) | None => missing.push((slot, slot)),
+                },
+                looked => {
+                    let mut alone = Walk::new(slot, None);
+                    alone.reach(slot);
+                    self.segment(&key, slot, looked, &mut alone);
+                }
+            }
+            slot = slot.next();
+        }
+        missing
+    }
+
     fn fetch(&self, key: ObjectKey, slot: Slot) -> Fetch {
-        let (store, depth) = (std::sync::Arc::clone(&self.env.store), self.depth);
-        let part = match depth {
-            Depth::Quick => Part::First { bytes: u64::try_from(HEADER_BYTES_MAX).unwrap_or(u64::MAX) },
-            Depth::Full => Part::Whole,
-        };
+        let (looker, depth) = (self.looker.clone(), self.order.depth);
         async move {
-            let bytes = store.get(&key, part).await.map(|sealed| sealed.bytes());
-            (key, slot, bytes)
+            let seen = match depth {
+                Depth::Quick => looker.header(&key).await,
+                Depth::Full => looker.segment(&key).await,
+            };
+            (key, slot, seen)
         }
         .boxed()
     }
 
-    /// Checks one segment; whether it is what its name and its neighbours say.
-    async fn segment(
-        &mut self,
-        key: &ObjectKey,
-        slot: Slot,
-        fetched: Result<Bytes, StoreError>,
-        walk: &mut Walk,
-    ) -> bool {
-        let bytes = match fetched {
-            Ok(bytes) => bytes,
+    /// Judges one segment; whether it is what its name and its neighbours say.
+    fn segment(&mut self, key: &ObjectKey, slot: Slot, looked: Result<Look, Blind>, walk: &mut Walk) -> bool {
+        let proved = match looked {
+            Err(blind) => {
+                self.blind(key, &blind);
+                return false;
+            }
+            Ok(look) => {
+                self.checked(look.read);
+                self.prove(key, slot, look, walk)
+            }
+        };
+        let (header, bytes, hash, carry) = match proved {
+            Ok(proved) => proved,
             Err(error) => {
-                self.note(unread(key, &error));
+                self.broken(&error);
                 return false;
             }
         };
-        self.checked(bytes.len());
-        let proved = match self.depth {
-            Depth::Quick => self.header(key, slot, &bytes).map(|header| (header, 0, None, None)),
-            Depth::Full => self.whole(key, slot, bytes, walk).await,
-        };
-        match proved {
-            Ok((header, bytes, hash, carry)) => {
-                for wrong in walk.link(&header, bytes, hash, carry) {
-                    self.note(finding(key, Verdict::Damaged, wrong));
-                }
-                true
-            }
-            Err(error) => {
-                self.broken(&error);
-                false
-            }
+        let all_wrong = walk.link(&header, bytes, hash, carry);
+        if all_wrong.is_empty() {
+            self.watch.sound(key, bytes, hash.as_ref());
         }
+        for wrong in all_wrong {
+            self.note(finding(key, Verdict::Damaged, wrong));
+        }
+        true
     }
 
-    fn header(&mut self, key: &ObjectKey, slot: Slot, bytes: &Bytes) -> Result<Header, ObjectError> {
+    fn prove(&mut self, key: &ObjectKey, slot: Slot, look: Look, walk: &Walk) -> Result<Proved, ObjectError> {
         let wrong = |kind| ObjectError { key: key.clone(), kind };
-        let (header, _) = Header::decode(bytes).map_err(|error| wrong(error.into()))?;
-        let log = LogId::from_bytes(header.stream);
-        if *self.log.get_or_insert(log) != log {
-            return Err(wrong(ObjectErrorKind::Misplaced { what: "log" }));
-        }
+        let Look { header, whole, .. } = look;
+        self.opened += u64::from(whole.is_some());
+        self.own(key, &header)?;
         in_place(&header, slot).map_err(wrong)?;
-        Ok(header)
-    }
-
-    async fn whole(&mut self, key: &ObjectKey, slot: Slot, bytes: Bytes, walk: &Walk) -> Result<Proved, ObjectError> {
-        let (hash, length) = (sha256(&bytes), u64::try_from(bytes.len()).unwrap_or(u64::MAX));
-        let object = Object::open(self.env, key, bytes).await?;
-        let mut object = self.own(object)?;
-        in_place(&object.header, slot).map_err(|kind| object.wrong(kind))?;
-        let fresh = object.header.epoch != walk.reign || object.header.kind == ObjectKind::Fence;
-        let (carry, trust) = match walk.carry {
-            // What is void continues what is void.
-            Some(_) if object.header.epoch < walk.reign => Carry::believed(&object.header),
+        let Some(whole) = whole else { return Ok((header, 0, None, None)) };
+        let Whole { bytes, hash, account } = whole?;
+        let fresh = header.epoch != walk.reign || header.kind == ObjectKind::Fence;
+        let before = match walk.carry {
+            // What is void continues what is void; nothing is known of that.
+            Some(_) | None if header.epoch < walk.reign => None,
             // A fence makes void what was open.
-            Some(_) if fresh => (Carry::default(), Trust::Proved),
-            Some(carry) => (carry, Trust::Proved),
-            None => Carry::believed(&object.header),
+            Some(_) if fresh => Some(Carry::NOTHING),
+            carry => carry,
         };
-        let mut tally = Tally::new(&object.header, carry, trust);
-        let unfit = |object: &Object, what| object.wrong(ObjectErrorKind::Misplaced { what });
-        let mut at = object.next_at();
-        while let Some(frame) = object.next_frame()? {
-            let mut read = 0;
-            let records = std::iter::from_fn(|| record::decode(&frame, &mut read).transpose());
-            let records = records.collect::<Result<Vec<_>, _>>().map_err(|error| object.wrong(error.into()))?;
-            let place = place(at, object.next_at(), frame.len());
-            tally.frame(place, &records).map_err(|what| unfit(&object, what))?;
-            at = object.next_at();
-        }
-        let footer = Footer::decode(&object.footer()?).map_err(|error| object.wrong(error.into()))?;
-        let carry = tally.compare(&object.header, &footer).map_err(|what| unfit(&object, what))?;
-        Ok((object.header, length, Some(hash), Some(carry)))
+        let carry = account.join(before).map_err(|what| wrong(ObjectErrorKind::Misplaced { what }))?;
+        Ok((header, bytes, Some(hash), Some(carry)))
     }
 }
 
 /// What was proved of a segment: its header, size and hash, and what it hands on.
 type Proved = (Header, u64, Option<[u8; 32]>, Option<Carry>);
-
-fn place(at: usize, end: usize, plain: usize) -> FrameEntry {
-    let small = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-    FrameEntry {
-        at: small(at),
-        sealed_bytes: small(end.saturating_sub(at)),
-        plain_bytes: small(plain),
-        to: crate::model::Position::ZERO,
-        to_time: Timestamp::MIN,
-        transactions: 0,
-    }
-}
 
 fn in_place(header: &Header, slot: Slot) -> Result<(), ObjectErrorKind> {
     let segment = match header.kind {
@@ -327,7 +315,8 @@ fn in_place(header: &Header, slot: Slot) -> Result<(), ObjectErrorKind> {
         | ObjectKind::Boundary
         | ObjectKind::BasePart
         | ObjectKind::Manifest
-        | ObjectKind::Rewrap => false,
+        | ObjectKind::Rewrap
+        | ObjectKind::Hold => false,
     };
     if header.slot != slot {
         return Err(ObjectErrorKind::Misplaced { what: "slot" });

@@ -106,11 +106,13 @@ async fn l2_a_transaction_cut_off_by_a_crash_is_void_and_comes_again_whole() {
     first.flush().await.unwrap();
     drop(first);
     let mut second = writer(&env).await;
-    assert_eq!(second.cursor().to, Position::new(10));
+    let stands = Cursor { to: Position::new(10), to_time: Timestamp::from_micros(1), open: None };
+    assert_eq!(second.cursor(), stands, "what was open is not");
     for record in transaction(2) {
         second.append(&record).unwrap();
     }
-    second.flush().await.unwrap();
+    let last = second.flush().await.unwrap().pop().unwrap().entry;
+    assert_eq!(last.needs_from, last.slot, "it is whole behind the fence");
     assert_eq!(commits(&env).await, vec![1, 2]);
 }
 
@@ -233,6 +235,7 @@ async fn l3_a_gap_is_durable_with_the_commit_that_it_is_about() {
         exact_until: Position::ZERO,
         time: Timestamp::from_micros(1),
         reason: Reason::SchemaChanged,
+        tables: Vec::new(),
         detail: String::new(),
     };
     writer.append(&Record::own(Kind::Gap, gap.encode())).unwrap();

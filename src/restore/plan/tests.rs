@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::codec::gap::GapTable;
 use crate::codec::segment::{Flags, ObjectKind};
 use crate::model::{Epoch, Xid};
 use crate::restore::cut::{self, Completion, Look, Window};
@@ -69,6 +70,7 @@ impl World {
                     exact_until: before.unwrap_or_default(),
                     time: Timestamp::from_micros(i64::MAX),
                     reason: *reason,
+                    tables: Vec::new(),
                     detail: String::new(),
                 },
                 place: Position::new(at(*number) + 19),
@@ -77,11 +79,10 @@ impl World {
         Facts {
             log: Some(log),
             entries,
-            missing: None,
+            holes: Vec::new(),
             bases: self.bases.iter().enumerate().map(base).collect(),
             gaps: self.gaps.iter().map(gap).collect(),
             begin: Position::ZERO,
-            broken_at: Vec::new(),
         }
     }
 
@@ -325,4 +326,75 @@ fn a_transaction_number_without_its_epoch_must_be_unique() {
     assert!(!cut::is_xid((6 << 32) + 5, (7 << 32) + 5) && !cut::is_xid(5, 6));
     let twice = cut::only(vec![(Lsn::new(1), ()), (Lsn::new(2), ())], "transaction 5").unwrap_err();
     assert!(twice.remedy.contains("lsn:0/1, lsn:0/2"), "{twice}");
+}
+
+/// The object with the commit 2 is missing. A base that stands inside what it held was led on from as if nothing were
+/// missing: what was lost behind the base was left out, and nobody was told.
+#[test]
+fn l4_nothing_leads_across_a_missing_object_and_a_base_behind_it_begins_anew() {
+    let world = World { times: vec![1, 2, 3, 4, 5], per_segment: 1, bases: vec![1, 2, 3], gaps: Vec::new() };
+    let mut facts = world.facts();
+    facts.entries.remove(2);
+    let hole = Hole { slot: Slot::new(3), until: Position::new(29), place: Position::new(39) };
+    facts.holes = vec![hole];
+    let cut = |position, next: usize, extent| {
+        let (position, extent) = (Position::new(position), Position::new(extent));
+        let excluded = Some(transaction(next, next as i64 + 1));
+        Cut { position, last: Some(transaction(next - 1, 1)), excluded, excluded_not_after: 0, extent }
+    };
+    #[rustfmt::skip]
+    let cases = [
+        // bases    stop              base        why
+        (3,         cut(29, 3, 29),   Some(0),    "before it: what stands inside may hold more than was asked for"),
+        (3,         cut(29, 3, 35),   None,       "inside it: nobody knows what had happened by then"),
+        (3,         cut(49, 4, 49),   Some(2),    "behind it, from the base behind it"),
+        (2,         cut(49, 4, 49),   None,       "behind it, and no base there"),
+    ];
+    let source = "main".parse().unwrap();
+    for (bases, stop, chosen, why) in cases {
+        let facts = Facts { bases: facts.bases[..bases].to_vec(), ..facts.clone() };
+        let asked = Target::Lsn(Lsn::from(stop.extent));
+        let planned = |rule| facts.plan(&source, &asked, stop.clone(), rule).ok().map(|plan| plan.base);
+        let expected = chosen.map(|base: usize| facts.bases[base].base);
+        assert_eq!((planned(GapRule::Refuse), planned(GapRule::Allow)), (expected, expected), "{why}");
+        assert_eq!(facts.damage_before(&asked, &stop), chosen.is_none().then_some(hole), "{why}");
+        assert_eq!(facts.ends_in_damage(), (bases == 2).then_some(hole), "{why}");
+    }
+    let exact: Vec<_> = facts.bases.iter().map(|base| facts.exact_until(base).get()).collect();
+    assert_eq!(exact, [29, 30, 59], "up to it, the base's own point, and to the end");
+    assert!(facts.nearest(Position::new(49)).contains("lsn:0/31"), "{}", facts.nearest(Position::new(49)));
+}
+
+#[test]
+fn l3_a_gap_of_some_tables_keeps_nobody_from_the_others() {
+    let world = World { times: vec![1, 2, 3, 4], per_segment: 1, bases: vec![1], gaps: Vec::new() };
+    let mut facts = world.facts();
+    let table = GapTable { id: 7, schema: "public".to_owned(), name: "nokey".to_owned() };
+    let (exact_until, time) = (facts.bases[0].point.position(), facts.bases[0].taken_at);
+    let gap = Gap { exact_until, time, reason: Reason::NotPublished, tables: vec![table], detail: String::new() };
+    facts.gaps.push(PlacedGap { gap, place: Position::new(exact_until.get() + 1) });
+    let window = cut::around(&facts.entries, facts.entries.len());
+    let cut = cut::cut(&window, &world.completions(&window), cut::By::Position(facts.end()));
+    let (source, asked) = ("main".parse().unwrap(), Target::Lsn(Lsn::from(facts.end())));
+    let plan = |only: &[&str], rule| {
+        let only: Vec<_> = only.iter().map(ToString::to_string).collect();
+        facts.for_tables(&only).plan(&source, &asked, cut.clone(), rule)
+    };
+    #[rustfmt::skip]
+    let cases: [(&[&str], bool, &str); 5] = [
+        // only                     leads    why
+        (&[],                       false,   "everything"),
+        (&["t"],                    true,    "another table"),
+        (&["nokey"],                false,   "the very table"),
+        (&["t", "public.nokey"],    false,   "the very table among others"),
+        (&["other.nokey"],          true,    "its namesake elsewhere"),
+    ];
+    for (only, leads, why) in cases {
+        let planned = plan(only, GapRule::Refuse);
+        assert_eq!(planned.is_ok(), leads, "{why}: {planned:?}");
+        let inexact = plan(only, GapRule::Allow).unwrap().inexact;
+        assert_eq!(inexact.is_empty(), leads, "{why}: {inexact:?}");
+    }
+    let refused = plan(&[], GapRule::Refuse).unwrap_err();
+    assert!(refused.remedy.contains("--only"), "{refused}");
 }

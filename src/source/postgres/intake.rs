@@ -180,7 +180,9 @@ impl Intake {
                 self.latest = self.latest.max(commit.time);
                 into.push(record(Role::Commits(commit), Piece::Whole, payload));
                 if let Some(detail) = self.changed.take() {
-                    let gap = Gap { exact_until: before, time: commit.time, reason: Reason::SchemaChanged, detail };
+                    // Whatever a command names, others may depend on it: it concerns everything.
+                    let (reason, tables) = (Reason::SchemaChanged, Vec::new());
+                    let gap = Gap { exact_until: before, time: commit.time, reason, tables, detail };
                     push_gap(gap, into);
                 }
                 self.prove(into);

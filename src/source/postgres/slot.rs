@@ -68,8 +68,6 @@ pub struct Start {
     pub at: Lsn,
     /// What was lost, if anything was.
     pub gap: Option<Gap>,
-    /// Whether the slot is a new one.
-    pub renewed: bool,
 }
 
 /// Reads the state of a slot; `None` if there is none.
@@ -92,56 +90,77 @@ pub async fn state(session: &mut Session, slot: &str) -> Result<Option<SlotState
     }))
 }
 
-/// Compares slot and log, makes a new slot where the old one is of no use, and says where to begin.
-pub async fn reconcile(
-    session: &mut Session,
-    place: Place<'_>,
-    held: Held,
-    renewal: Renewal,
-) -> Result<Start, SourceError> {
-    let slot = place.slot;
+/// What became of a slot that is of no use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Old {
+    /// There is none any more.
+    Gone,
+    /// The server invalidated it; it is still there.
+    Lost,
+}
+
+/// What comparing the slot with the log found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// It serves, from here on.
+    Usable(Start),
+    /// Only a new one does.
+    Useless(Old),
+}
+
+/// Compares slot and log, and says where to begin. It changes nothing: what [`renew`] does cannot be taken back, and is
+/// for a writer that has just made sure that the log is still its own (L5).
+pub async fn reconcile(session: &mut Session, slot: &str, held: Held) -> Result<Found, SourceError> {
     let failed = |error: ConnectError| SourceErrorKind::from(error).when("comparing the slot with the log");
     let Some(state) = state(session, slot).await.map_err(failed)? else {
         if held.durable == Lsn::ZERO {
             let what = format!("replication slot {slot}");
             return Err(SourceErrorKind::NotInitialised { what }.when("looking for the slot"));
         }
-        return renew(session, place, held, renewal).await;
+        return Ok(Found::Useless(Old::Gone));
     };
     let Some(confirmed) = state.confirmed.filter(|_| state.wal_status != "lost") else {
-        if renewal != Renewal::Refused {
-            session.drop_slot(slot).await.map_err(failed)?;
-        }
-        return renew(session, place, held, renewal).await;
+        return Ok(Found::Useless(Old::Lost));
     };
+    let usable = |at, gap| Ok(Found::Usable(Start { at, gap }));
     if held.durable == Lsn::ZERO {
-        return Ok(Start { at: confirmed, gap: None, renewed: false });
+        return usable(confirmed, None);
     }
     if confirmed > held.durable {
         let detail = format!("the slot confirmed {confirmed}, the log holds up to {}", held.durable);
-        return Ok(Start { at: confirmed, gap: Some(gap(held, Reason::SlotAhead, detail)), renewed: false });
+        return usable(confirmed, Some(gap(held, Reason::SlotAhead, detail)));
     }
-    Ok(Start { at: held.durable, gap: None, renewed: false })
+    usable(held.durable, None)
 }
 
-async fn renew(session: &mut Session, place: Place<'_>, held: Held, renewal: Renewal) -> Result<Start, SourceError> {
+/// Makes a new slot in place of one that is of no use.
+pub async fn renew(
+    session: &mut Session,
+    place: Place<'_>,
+    (old, held): (Old, Held),
+    renewal: Renewal,
+) -> Result<Start, SourceError> {
     let slot = place.slot;
     let Renewal::Allowed(reason) = renewal else {
         let what = format!("slot {slot} was lost twice within an hour");
         let remedy = "raise max_slot_wal_keep_size or slot_bytes_max, and see why capture cannot keep up".to_owned();
         return Err(SourceErrorKind::Unfit { what, remedy }.when("comparing the slot with the log"));
     };
+    if old == Old::Lost {
+        let dropped = session.drop_slot(slot).await;
+        dropped.map_err(|error| SourceErrorKind::from(error).when("dropping the slot that was lost"))?;
+    }
     let name = |_pid| slot.to_owned();
     let wanted = Wanted { name: &name, life: SlotLife::Permanent, snapshot: SlotSnapshot::Nothing };
     let (made_in, created) = create_slot(place.target, place.clock, session, wanted).await?;
     made_in.close().await;
     let at = created.consistent_point;
     let detail = format!("nothing between {} and {at} was captured", held.durable);
-    Ok(Start { at, gap: Some(gap(held, reason, detail)), renewed: true })
+    Ok(Start { at, gap: Some(gap(held, reason, detail)) })
 }
 
 const fn gap(held: Held, reason: Reason, detail: String) -> Gap {
-    Gap { exact_until: held.durable.position(), time: held.latest, reason, detail }
+    Gap { exact_until: held.durable.position(), time: held.latest, reason, tables: Vec::new(), detail }
 }
 
 /// Ends whoever reads from the slot, and waits until it is free.

@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::clock::{Clock, timeout};
+use crate::codec::wire::WireError;
 use crate::connect::{ConnectError, ConnectTarget, Event, Mode, Session, SystemIdentity};
 use crate::model::{Kind, Lsn, Position, Record, SourceName};
 use crate::source::postgres::feedback::{self, Told};
@@ -22,7 +23,7 @@ use crate::source::postgres::heartbeat::emit;
 use crate::source::postgres::intake::{Intake, Shapes, push_gap};
 use crate::source::postgres::names;
 use crate::source::postgres::reader::{Batch, SocketThread};
-use crate::source::postgres::slot::{self, Held, Place, Renewal, Start};
+use crate::source::postgres::slot::{self, Found, Held, Old, Place, Renewal, Start};
 use crate::source::{Arrival, Source, SourceError, SourceErrorKind};
 
 /// Memory of the server for one transaction's changes before it spills to its disk.
@@ -52,8 +53,6 @@ pub struct Known {
     pub shapes: Shapes,
     /// Tables of extensions, which no base promises.
     pub passed_over: BTreeSet<u32>,
-    /// Whether a new slot may be made.
-    pub renewal: Renewal,
     /// Whether to say when everything that is there now has been handed over.
     pub drain: bool,
 }
@@ -70,12 +69,14 @@ pub struct Logged {
 }
 
 impl Logged {
-    /// What the record of a session says, and up to where the log is durable.
-    pub fn of(session: Option<&[u8]>, durable: Lsn) -> Self {
-        let parsed: Option<serde_json::Value> = session.and_then(|json| serde_json::from_slice(json).ok());
-        let system_id = parsed.as_ref().and_then(|session| session.get("system_id")?.as_str()?.parse().ok());
-        let timeline = parsed.as_ref().and_then(|session| session.get("timeline")?.as_u64()?.try_into().ok());
-        Self { durable, system_id, timeline }
+    /// What the record of a session says, and up to where the log is durable. A record that cannot be read is an error:
+    /// taken for one that says nothing, it would let another server's history be glued on (L3).
+    pub fn of(json: &[u8], durable: Lsn) -> Result<Self, WireError> {
+        let foreign = WireError::Foreign { what: "the record of a session" };
+        let session: serde_json::Value = serde_json::from_slice(json).map_err(|_| foreign)?;
+        let system_id = session.get("system_id").and_then(|id| id.as_str()?.parse().ok()).ok_or(foreign)?;
+        let timeline = session.get("timeline").and_then(|id| id.as_u64()?.try_into().ok()).ok_or(foreign)?;
+        Ok(Self { durable, system_id: Some(system_id), timeline: Some(timeline) })
     }
 }
 
@@ -163,12 +164,26 @@ impl Opened {
         Ok(state.and_then(|state| state.active_pid))
     }
 
-    /// Begins to stream. The writer's fence is durable by now, so an older session is ended.
-    pub async fn stream(mut self, known: Known) -> Result<PostgresSource, SourceError> {
+    /// Ends an older session that reads from the slot. The writer's fence is durable by now.
+    pub async fn release(&mut self) -> Result<(), SourceError> {
+        slot::release(&mut self.session, &names::slot(&self.settings.name), &*self.clock).await
+    }
+
+    /// Compares the slot with the log, and changes nothing.
+    pub async fn reconcile(&mut self, held: Held) -> Result<Found, SourceError> {
+        slot::reconcile(&mut self.session, &names::slot(&self.settings.name), held).await
+    }
+
+    /// Makes a new slot, in place of the one that is of no use.
+    pub async fn renew(&mut self, old: Old, held: Held, renewal: Renewal) -> Result<Start, SourceError> {
         let slot = names::slot(&self.settings.name);
         let place = Place { target: &self.settings.target, clock: &*self.clock, slot: &slot };
-        slot::release(&mut self.session, &slot, &*self.clock).await?;
-        let start = slot::reconcile(&mut self.session, place, known.held, known.renewal).await?;
+        slot::renew(&mut self.session, place, (old, held), renewal).await
+    }
+
+    /// Begins to stream from where slot and log agreed to.
+    pub async fn stream(mut self, start: Start, known: Known) -> Result<PostgresSource, SourceError> {
+        let slot = names::slot(&self.settings.name);
         let drain_to = if known.drain { Some(self.drain_target().await?) } else { None };
         let first = self.first_arrivals(&slot, &start);
         let publications: Vec<_> =
@@ -183,16 +198,7 @@ impl Opened {
         let intake = intake.knowing(known.shapes).passing_over(known.passed_over).draining(drain_to);
         let feedback = self.thread.spawn(feedback::run(feedback, told, Arc::clone(&self.clock)));
         let batches = self.thread.read_ahead(stream, Arc::clone(&self.clock));
-        Ok(PostgresSource {
-            batches,
-            intake,
-            tell,
-            feedback,
-            _thread: self.thread,
-            first,
-            new_slot: start.renewed,
-            clock: self.clock,
-        })
+        Ok(PostgresSource { batches, intake, tell, feedback, _thread: self.thread, first, clock: self.clock })
     }
 
     /// What `--until-caught-up` drains to: everything that has been committed by now lies below. A heartbeat behind it
@@ -234,15 +240,7 @@ pub struct PostgresSource {
     feedback: JoinHandle<Result<(), ConnectError>>,
     _thread: SocketThread,
     first: Vec<Arrival>,
-    new_slot: bool,
     clock: Arc<dyn Clock>,
-}
-
-impl PostgresSource {
-    /// Whether the slot had to be made anew.
-    pub const fn has_new_slot(&self) -> bool {
-        self.new_slot
-    }
 }
 
 #[async_trait::async_trait]
@@ -324,5 +322,23 @@ mod tests {
         assert_eq!(switch_point(history, 1), Some(Lsn::new(0x300_0148)));
         assert_eq!(switch_point(history, 2), Some(Lsn::new(0x500_0000)));
         assert_eq!(switch_point(history, 3), None);
+    }
+
+    #[test]
+    fn l3_a_sessions_record_that_cannot_be_read_is_an_error_and_not_an_unknown_server() {
+        #[rustfmt::skip]
+        let cases = [
+            // record                                              read                    why
+            (r#"{"system_id":"9","timeline":3,"new":true}"#,       Some((9, 3)),           "names that come later"),
+            ("",                                                   None,                   "nothing"),
+            ("session",                                            None,                   "no JSON"),
+            (r#"{"timeline":3}"#,                                  None,                   "no server"),
+            (r#"{"system_id":"x","timeline":3}"#,                  None,                   "a server that is none"),
+            (r#"{"system_id":"9","timeline":4294967296}"#,         None,                   "a timeline that is none"),
+        ];
+        for (record, read, why) in cases {
+            let said = Logged::of(record.as_bytes(), Lsn::new(7)).ok();
+            assert_eq!(said.map(|said| (said.system_id.unwrap(), said.timeline.unwrap())), read, "{why}");
+        }
     }
 }

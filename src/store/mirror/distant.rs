@@ -105,4 +105,9 @@ impl Store for Distant {
         let (what, key) = (key.to_string(), key.clone());
         self.call(Op::Size, what, |store| Box::pin(async move { store.size(&key).await })).await
     }
+
+    async fn holds(&self, key: &ObjectKey, body: &Sealed) -> Result<bool, StoreError> {
+        let (what, key, body) = (key.to_string(), key.clone(), body.clone());
+        self.call(Op::Size, what, |store| Box::pin(async move { store.holds(&key, &body).await })).await
+    }
 }

@@ -52,7 +52,8 @@ impl Mirror {
     }
 
     fn whole_is_due(&self) -> bool {
-        self.clock.tick().since(self.state().whole_at) >= self.rule.whole_every
+        let state = self.state();
+        state.owes_whole() || self.clock.tick().since(state.whole_at) >= self.rule.whole_every
     }
 
     /// Until something is noted, or it is time to look again.

@@ -17,6 +17,7 @@
 
 mod distant;
 mod follow;
+mod forget;
 mod merge;
 mod pass;
 mod sight;
@@ -24,6 +25,7 @@ mod sight;
 mod tests;
 
 pub use distant::{Distant, Opener};
+pub use forget::Retention;
 pub use pass::PassError;
 pub use sight::{Duty, MirrorSight, Phase};
 
@@ -36,9 +38,8 @@ use tokio::sync::Notify;
 use crate::clock;
 use crate::clock::Clock;
 use crate::crypto::Sealed;
-use crate::model::{ObjectKey, Slot, SourceName};
+use crate::model::ObjectKey;
 use crate::store::error::{Op, Refusal, StoreError, StoreErrorKind};
-use crate::store::layout::{self, Named};
 use crate::store::memory::size_of;
 use crate::store::mirror::sight::State;
 use crate::store::{Part, Put, PutNew, Store, put_own};
@@ -54,14 +55,6 @@ pub struct MirrorRule {
     pub wait_max: Duration,
     /// How often everything is compared from the beginning, and not only the tail.
     pub whole_every: Duration,
-}
-
-/// Proves a boundary: from which slot on everything must be there. A name alone would let anyone who can put an object
-/// make mirrors delete (L10).
-#[async_trait::async_trait]
-pub trait Boundaries: Send + Sync {
-    /// The first slot of the source's log that must be there; `None` if nothing proves one.
-    async fn proved(&self, store: &dyn Store, source: &SourceName) -> Option<Slot>;
 }
 
 /// What several mirrors share: the name of the store that took the first one's place, once one did.
@@ -87,7 +80,7 @@ pub struct Mirror {
     rule: MirrorRule,
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
-    boundaries: Option<Arc<dyn Boundaries>>,
+    retention: Option<Arc<dyn Retention>>,
     deposed: Deposed,
     state: Mutex<State>,
     /// Held while an object is copied or deleted, so that what was read before a deletion is not put behind it.
@@ -106,18 +99,18 @@ pub struct MirrorPlace {
     pub duty: Duty,
     /// The store; it must come back by itself after an outage ([`Distant`]).
     pub store: Arc<dyn Store>,
-    /// What allows it to delete what was expired; `None` if this process may not delete.
-    pub boundaries: Option<Arc<dyn Boundaries>>,
+    /// What tells it what has expired; `None` if this process may not delete.
+    pub retention: Option<Arc<dyn Retention>>,
 }
 
 impl Mirror {
     /// A mirror of which nothing is known yet.
     pub fn new(place: MirrorPlace, rule: MirrorRule, deposed: &Deposed, clock: &Arc<dyn Clock>) -> Self {
-        let MirrorPlace { name, duty, store, boundaries } = place;
+        let MirrorPlace { name, duty, store, retention } = place;
         let state = Mutex::new(State::new(clock.now(), clock.tick()));
         let (deposed, clock) = (deposed.clone(), Arc::clone(clock));
         let (changing, wake, moved) = (tokio::sync::Mutex::new(()), Notify::new(), Notify::new());
-        Self { name, duty, rule, store, clock, boundaries, deposed, state, changing, wake, moved }
+        Self { name, duty, rule, store, clock, retention, deposed, state, changing, wake, moved }
     }
 
     /// What commands and metrics call it.
@@ -130,9 +123,10 @@ impl Mirror {
         self.state().sight(&self.name, self.duty)
     }
 
-    /// Waits until it holds all that the first store holds; `false` if that takes too long.
+    /// Waits until it holds all that the first store holds; `false` if that takes too long, or if it is away or refused.
     pub async fn in_step(&self, patience: Duration) -> bool {
-        self.wait_for(patience, State::is_in_step).await
+        let settled = |state: &State| state.is_in_step() || matches!(state.phase, Phase::Away | Phase::Refused);
+        self.wait_for(patience, settled).await && self.state().is_in_step()
     }
 
     async fn wait_for(&self, patience: Duration, is_so: impl Fn(&State) -> bool) -> bool {
@@ -214,34 +208,6 @@ impl Mirror {
 
     fn unable(&self, key: &ObjectKey, kind: StoreErrorKind, why: String) -> StoreError {
         StoreError::new(Op::Put, format_args!("{key} in the required mirror {}", self.name), kind).caused_by(why)
-    }
-
-    /// Deletes what the first store has deleted, if the mirror is there. A mirror that is away finds out by comparing.
-    async fn delete(&self, key: &ObjectKey) {
-        let away = self.state().phase == Phase::Away;
-        let deleted = async {
-            let _changing = self.changing.lock().await;
-            if !self.may_forget(key).await? {
-                return Ok(false);
-            }
-            self.store.delete(key).await.map(|()| true)
-        };
-        let done =
-            !away && matches!(clock::timeout(&*self.clock, self.rule.answer_within, deleted).await, Ok(Ok(true)));
-        if !done {
-            self.doubt();
-        }
-    }
-
-    /// Of a log nothing goes before the mirror itself has the boundary that says so.
-    async fn may_forget(&self, key: &ObjectKey) -> Result<bool, StoreError> {
-        let Some(Named::Segment { source, slot }) = layout::parse(key) else { return Ok(true) };
-        if self.state().boundary_of(&source) > slot {
-            return Ok(true);
-        }
-        let newest = pass::newest_boundary(&*self.store, &source).await?;
-        self.change(|state| state.know_boundary(&source, newest));
-        Ok(newest > slot)
     }
 }
 
@@ -351,5 +317,9 @@ impl Store for Mirrored {
 
     async fn size(&self, key: &ObjectKey) -> Result<u64, StoreError> {
         self.first.size(key).await
+    }
+
+    async fn holds(&self, key: &ObjectKey, body: &Sealed) -> Result<bool, StoreError> {
+        self.first.holds(key, body).await
     }
 }

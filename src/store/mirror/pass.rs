@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   same order of stores? ─▶ survey: how much is missing, are the last common objects the same?
-//!                                └─▶ copy: first/ boundary/ log/ ─▶ checkpoint/ base/
+//!                                └─▶ copy: first/ keys/ hold/ boundary/ log/ ─▶ checkpoint/ base/
 //! ```
 //! The tail alone is compared most of the time: a mirror that holds a checkpoint holds what it lists. Bytes are re-read
 //! from the first store, one object at a time (L8).
@@ -18,8 +18,9 @@ use crate::store::keys::{Keys, sources};
 use crate::store::layout::{self, Named};
 use crate::store::memory::size_of;
 use crate::store::mirror::Mirror;
+use crate::store::mirror::forget::{Asked, is_gone};
 use crate::store::mirror::merge::{Difference, Merge};
-use crate::store::mirror::sight::{DAMAGED_MAX, State};
+use crate::store::mirror::sight::DAMAGED_MAX;
 use crate::store::order::{self, OrderError};
 use crate::store::{Part, Put, Store, put_own};
 
@@ -67,7 +68,7 @@ pub enum Kin {
 pub(crate) enum Depth {
     /// Logs from the mirror's newest checkpoint on.
     Tail,
-    /// From the beginning; deletes what was expired.
+    /// From the beginning; lets go what has expired.
     Whole,
 }
 
@@ -90,22 +91,16 @@ pub(crate) fn is_mirrored(key: &ObjectKey) -> bool {
     !key.as_str().starts_with(layout::PROBES_PREFIX)
 }
 
-/// The newest boundary of a source by name alone; [`Slot::NONE`] if there is none.
-pub(crate) async fn newest_boundary(store: &dyn Store, source: &SourceName) -> Result<Slot, StoreError> {
-    let mut keys = Keys::new(store, layout::boundaries_prefix(source), None);
-    let mut newest = Slot::NONE;
-    while let Some(key) = keys.next().await? {
-        if let Some(Named::Boundary { slot, .. }) = layout::parse(&key) {
-            newest = slot;
-        }
-    }
-    Ok(newest)
-}
-
 impl Mirror {
     /// Compares and copies until nothing is missing.
     pub(crate) async fn pass(&self, first: &dyn Store, depth: Depth) -> Result<(), PassError> {
-        let doubt = self.change(State::begin_pass);
+        let (doubt, wish) = self.change(|state| {
+            if depth == Depth::Whole {
+                state.undeleted = 0;
+            }
+            (state.begin_pass(), state.wholes())
+        });
+        let mut asked = Asked::default();
         self.same_order(first).await?;
         self.see_damaged_again(first).await?;
         let (logs, rest) = self.starts(first, depth).await?;
@@ -115,16 +110,16 @@ impl Mirror {
         }
         let mut lacks = 0;
         for start in &logs {
-            lacks += self.catch_up(first, start, doubt).await?;
+            lacks += self.catch_up(first, start, doubt, &mut asked).await?;
         }
         self.change(|state| state.log_compared(doubt));
         for start in &rest {
-            lacks += self.catch_up(first, start, doubt).await?;
+            lacks += self.catch_up(first, start, doubt, &mut asked).await?;
         }
         let now = (self.clock.now(), self.clock.tick());
         self.change(|state| {
             if depth == Depth::Whole {
-                (state.first_lacks, state.whole_at) = (lacks, now.1);
+                state.whole_compared(wish, lacks, now.1);
             }
             state.first_lacks = state.first_lacks.max(lacks);
             if state.doubts() == doubt {
@@ -187,6 +182,9 @@ impl Mirror {
                 }
                 for source in all {
                     let after = if depth == Depth::Tail { self.known_up_to(&source).await? } else { None };
+                    if depth == Depth::Tail && self.slept_through(first, &source).await? {
+                        self.want_whole();
+                    }
                     logs.push((layout::segments_prefix(&source), after));
                 }
                 before_logs = false;
@@ -242,7 +240,7 @@ impl Mirror {
             }
             if prefix.starts_with(layout::LOGS_PREFIX) {
                 for key in &common {
-                    self.copy(first, key).await?;
+                    self.same(first, key).await?;
                 }
             }
         }
@@ -252,14 +250,20 @@ impl Mirror {
     }
 
     /// Copies what is missing below one prefix; gives how many objects only the mirror holds.
-    async fn catch_up(&self, first: &dyn Store, (prefix, after): &Start, doubt: u64) -> Result<u64, PassError> {
+    async fn catch_up(
+        &self,
+        first: &dyn Store,
+        (prefix, after): &Start,
+        doubt: u64,
+        asked: &mut Asked,
+    ) -> Result<u64, PassError> {
         let mut merge = Merge::new(first, &*self.store, prefix, after.clone());
         let mut lacks = 0_u64;
         while let Some(difference) = merge.next().await? {
             match difference {
                 Difference::Common(_) => {}
                 Difference::Missing(key) => self.bring(first, &key, doubt).await?,
-                Difference::Surplus(key) => lacks = lacks.saturating_add(self.surplus(first, &key).await?),
+                Difference::Surplus(key) => lacks = lacks.saturating_add(self.surplus(first, &key, asked).await?),
             }
         }
         Ok(lacks)
@@ -269,7 +273,13 @@ impl Mirror {
     async fn bring(&self, first: &dyn Store, key: &ObjectKey, doubt: u64) -> Result<(), PassError> {
         match layout::parse(key) {
             None | Some(Named::Probe(_)) => return Ok(()),
-            Some(Named::Segment { .. } | Named::Boundary { .. } | Named::Rewrap { .. } | Named::First { .. }) => {}
+            Some(
+                Named::Segment { .. }
+                | Named::Boundary { .. }
+                | Named::Hold { .. }
+                | Named::Rewrap { .. }
+                | Named::First { .. },
+            ) => {}
             Some(Named::Checkpoint { .. } | Named::BasePart { .. } | Named::Manifest { .. }) => {
                 // The log went on meanwhile; a checkpoint may list what the comparison of the log did not see.
                 self.drain(first).await?;
@@ -278,7 +288,12 @@ impl Mirror {
                 }
             }
         }
-        self.take(first, key).await
+        self.take(first, key).await?;
+        // Another process may have deleted it in both stores between our reading and our putting it.
+        if is_gone(first, key).await.map_err(PassError::First)? {
+            self.want_whole();
+        }
+        Ok(())
     }
 
     /// Copies one object, a manifest behind its parts.
@@ -305,6 +320,22 @@ impl Mirror {
             self.change(|state| state.done(&note));
         }
         Ok(())
+    }
+
+    /// Whether the mirror's object is the first store's, where both hold one of that name.
+    pub(crate) async fn same(&self, first: &dyn Store, key: &ObjectKey) -> Result<bool, PassError> {
+        let body = match first.get(key, Part::Whole).await {
+            Ok(body) => body,
+            Err(error) if error.kind == StoreErrorKind::Missing => return Ok(false),
+            Err(error) => return Err(PassError::First(error)),
+        };
+        match self.store.holds(key, &body).await {
+            Ok(true) => Ok(true),
+            Err(error) if error.kind == StoreErrorKind::Missing => Ok(false),
+            Err(error) => Err(PassError::Mirror(error)),
+            // Put once more, so that what stands there instead is looked at.
+            Ok(false) => self.copy(first, key).await.map(|copied| copied == Copied::There),
+        }
     }
 
     async fn copy(&self, first: &dyn Store, key: &ObjectKey) -> Result<Copied, PassError> {
@@ -347,27 +378,6 @@ impl Mirror {
             state.damaged.len()
         });
         if many > DAMAGED_MAX { Err(other(Kin::Stranger)) } else { Ok(()) }
-    }
-
-    /// An object that only the mirror holds: 1 if the first store has lost it, 0 if it was expired.
-    async fn surplus(&self, first: &dyn Store, key: &ObjectKey) -> Result<u64, PassError> {
-        let named = layout::parse(key);
-        // Of bases nothing tells whether they were expired; `expire` and `verify` look after them.
-        let Some(Named::Segment { source, slot } | Named::Checkpoint { source, slot }) = named else { return Ok(0) };
-        match first.size(key).await {
-            Ok(_) => return Ok(0),
-            Err(error) if error.kind == StoreErrorKind::Missing => {}
-            Err(error) => return Err(PassError::First(error)),
-        }
-        if newest_boundary(first, &source).await.map_err(PassError::First)? <= slot {
-            return Ok(1);
-        }
-        if let Some(boundaries) = &self.boundaries
-            && boundaries.proved(first, &source).await.is_some_and(|proved| slot < proved)
-        {
-            self.store.delete(key).await.map_err(PassError::Mirror)?;
-        }
-        Ok(0)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use crate::model::{ObjectKey, Slot, SourceName, Tick, Timestamp};
+use crate::model::{BaseId, ObjectKey, Slot, SourceName, Tick, Timestamp};
 
 /// Notes that may wait for the follower. What does not fit is found again by comparing.
 pub(crate) const NOTES_MAX: usize = 4096;
@@ -69,6 +69,8 @@ pub struct MirrorSight {
     pub damaged: Vec<ObjectKey>,
     /// Objects that it holds and the first store lacks, although nothing says that they were expired.
     pub first_lacks: u64,
+    /// Expired objects that it refuses to delete.
+    pub undeleted: u64,
     /// Whether the acknowledgement waits for it right now.
     pub holds_up: bool,
     /// Why it does not go on, if it does not.
@@ -91,6 +93,8 @@ pub(crate) struct State {
     pub(crate) holds_up: bool,
     pub(crate) damaged: BTreeSet<ObjectKey>,
     pub(crate) first_lacks: u64,
+    /// Expired objects that it refused to delete when everything was compared.
+    pub(crate) undeleted: u64,
     /// When everything was last compared from the beginning.
     pub(crate) whole_at: Tick,
     /// When the mirror was last asked which store decides.
@@ -109,6 +113,10 @@ pub(crate) struct State {
     last_success: Option<Timestamp>,
     copied: u64,
     boundaries: BTreeMap<SourceName, Slot>,
+    /// A base whose manifest the mirror does not hold any more.
+    torn: Option<BaseId>,
+    /// How often there was reason to compare everything from the beginning, and up to which of them that was done.
+    wholes: (u64, u64),
 }
 
 impl State {
@@ -119,6 +127,7 @@ impl State {
             holds_up: false,
             damaged: BTreeSet::new(),
             first_lacks: 0,
+            undeleted: 0,
             whole_at: tick,
             order_at: tick,
             notes: VecDeque::new(),
@@ -132,6 +141,8 @@ impl State {
             last_success: None,
             copied: 0,
             boundaries: BTreeMap::new(),
+            torn: None,
+            wholes: (0, 0),
         }
     }
 
@@ -148,6 +159,7 @@ impl State {
             copied: self.copied,
             damaged: self.damaged.iter().cloned().collect(),
             first_lacks: self.first_lacks,
+            undeleted: self.undeleted,
             holds_up: self.holds_up,
             trouble: self.trouble.clone(),
         }
@@ -159,7 +171,7 @@ impl State {
     }
 
     pub(crate) fn is_in_step(&self) -> bool {
-        self.compared == Some(self.doubts) && self.notes.is_empty() && self.damaged.is_empty()
+        self.compared == Some(self.doubts) && self.notes.is_empty() && self.damaged.is_empty() && !self.owes_whole()
     }
 
     pub(crate) fn needs_pass(&self) -> bool {
@@ -168,6 +180,27 @@ impl State {
 
     pub(crate) fn doubt(&mut self) {
         self.doubts = self.doubts.saturating_add(1);
+    }
+
+    /// Something may be left that the first store has deleted.
+    pub(crate) fn want_whole(&mut self) {
+        self.wholes.0 = self.wholes.0.saturating_add(1);
+    }
+
+    /// Whether everything must be compared from the beginning.
+    pub(crate) const fn owes_whole(&self) -> bool {
+        self.wholes.0 > self.wholes.1
+    }
+
+    /// Which wish a comparison of everything that begins now would settle.
+    pub(crate) const fn wholes(&self) -> u64 {
+        self.wholes.0
+    }
+
+    /// Everything was compared from the beginning.
+    pub(crate) fn whole_compared(&mut self, wish: u64, lacks: u64, tick: Tick) {
+        self.wholes.1 = wish;
+        (self.first_lacks, self.whole_at) = (lacks, tick);
     }
 
     /// Which doubt a comparison that ends now would settle.
@@ -260,6 +293,14 @@ impl State {
 
     pub(crate) fn boundary_of(&self, source: &SourceName) -> Slot {
         self.boundaries.get(source).copied().unwrap_or(Slot::NONE)
+    }
+
+    pub(crate) fn is_torn(&self, base: BaseId) -> bool {
+        self.torn == Some(base)
+    }
+
+    pub(crate) fn know_torn(&mut self, base: BaseId) {
+        self.torn = Some(base);
     }
 
     pub(crate) fn know_boundary(&mut self, source: &SourceName, slot: Slot) {

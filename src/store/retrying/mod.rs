@@ -1,7 +1,7 @@
 //! Tries again within a deadline, and tells our own earlier put from a rival's.
 //!
 //! A put whose reply was lost may have landed, and the next try then finds the name taken. What was sealed has a fresh
-//! salt in its header, so an object of the same size whose header equals ours is ours. A bare `AlreadyThere` never
+//! salt in its header, so the store can tell whether the object is ours ([`Store::holds`]). A bare `AlreadyThere` never
 //! counts as success, and a doubt once raised stays: a put that may have landed ends as `Created` or as `Unanswered`,
 //! never as an error that claims it was not done (L1, L5).
 
@@ -113,10 +113,7 @@ impl Store for Retrying {
             let first = tries.failed == 0;
             let call = async {
                 match self.inner.put_new(key, body.clone()).await? {
-                    PutNew::AlreadyThere if !first => match whose(&*self.inner, key, &body).await? {
-                        Put::Ours => Ok(PutNew::Created),
-                        Put::Taken(_) => Ok(PutNew::AlreadyThere),
-                    },
+                    PutNew::AlreadyThere if !first && self.inner.holds(key, &body).await? => Ok(PutNew::Created),
                     plain @ (PutNew::Created | PutNew::AlreadyThere) => Ok(plain),
                 }
             };
@@ -166,6 +163,16 @@ impl Store for Retrying {
             }
         }
     }
+
+    async fn holds(&self, key: &ObjectKey, body: &Sealed) -> Result<bool, StoreError> {
+        let mut tries = self.tries(Op::Size, key.as_str());
+        loop {
+            match tries.within(self.inner.holds(key, body)).await {
+                Ok(holds) => return Ok(holds),
+                Err(error) => tries.again(error).await?,
+            }
+        }
+    }
 }
 
 /// Whose the object is after a put that settles it.
@@ -187,11 +194,9 @@ pub async fn put_own(store: &dyn Store, key: &ObjectKey, body: &Sealed) -> Resul
 }
 
 async fn whose(store: &dyn Store, key: &ObjectKey, body: &Sealed) -> Result<Put, StoreError> {
-    let size = store.size(key).await?;
-    let bytes = size.min(size_of(&[0; HEADER_BYTES_MAX]));
-    let header = store.get(key, Part::Range { at: 0, bytes }).await?;
-    // Fewer bytes than asked for, against the contract, would begin like ours all too easily.
-    let whole = size_of(header.as_bytes()) == bytes;
-    let ours = whole && size == size_of(body.as_bytes()) && body.as_bytes().starts_with(header.as_bytes());
-    Ok(if ours { Put::Ours } else { Put::Taken(header) })
+    if store.holds(key, body).await? {
+        return Ok(Put::Ours);
+    }
+    let bytes = store.size(key).await?.min(size_of(&[0; HEADER_BYTES_MAX]));
+    Ok(Put::Taken(store.get(key, Part::Range { at: 0, bytes }).await?))
 }

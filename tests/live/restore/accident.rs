@@ -85,7 +85,8 @@ async fn one_table_alone_can_be_restored() {
     let site = site().await;
     site.sql("insert into t values (1000, 'late'); delete from other");
     site.capture().await;
-    let plan = site.survey().await.plan(&"latest".parse().unwrap(), holdfast::restore::GapRule::Refuse).await.unwrap();
+    let plan =
+        site.survey().await.plan(&"latest".parse().unwrap(), holdfast::restore::GapRule::Refuse, &[]).await.unwrap();
     let order = |only: &str| holdfast::restore::RestoreOrder {
         plan: plan.clone(),
         target: site.server.url(&format!("only_{only}")).parse().unwrap(),

@@ -21,7 +21,7 @@ use holdfast::source::postgres::base::{self, BaseOrder, BaseProgress, NoProgress
 use holdfast::source::postgres::context::PostgresContext;
 use holdfast::source::postgres::heartbeat::emit;
 use holdfast::source::postgres::init::IdentityRule;
-use holdfast::source::postgres::slot::{Held, Renewal};
+use holdfast::source::postgres::slot::{Found, Held};
 use holdfast::source::postgres::stream::{Known, Opened, PostgresSettings};
 use holdfast::store::MemoryStore;
 use tokio::sync::watch;
@@ -78,17 +78,13 @@ impl Site {
             publications: vec!["holdfast".to_owned()],
             heartbeat: Duration::from_secs(1),
         };
-        let opened = Opened::connect(&settings, &self.env.clock).await.unwrap();
+        let mut opened = Opened::connect(&settings, &self.env.clock).await.unwrap();
         let reign = fence::take(&self.env, &self.source, None).await.unwrap();
         let held = Held { durable: Lsn::from(reign.cursor.to), latest: reign.cursor.to_time };
-        let known = Known {
-            held,
-            shapes: None,
-            passed_over: std::collections::BTreeSet::new(),
-            renewal: Renewal::Refused,
-            drain: true,
-        };
-        let source = opened.stream(known).await.unwrap();
+        let known = Known { held, shapes: None, passed_over: std::collections::BTreeSet::new(), drain: true };
+        opened.release().await.unwrap();
+        let Found::Usable(start) = opened.reconcile(held).await.unwrap() else { panic!("the slot is of no use") };
+        let source = opened.stream(start, known).await.unwrap();
         let rule = CutRule { segment_bytes: self.segment_bytes, segment_age: Duration::from_millis(100) };
         let writer = Writer::new(&self.env, &self.source, reign, rule, Box::new(PostgresContext::default()));
         let (_keep, stop) = watch::channel(false);
@@ -99,7 +95,7 @@ impl Site {
     /// Takes a base.
     pub(crate) async fn base(&self) -> Manifest {
         let log = History::load(&self.env, &self.source).await.unwrap().log;
-        let order = BaseOrder { source: self.source.clone(), target: self.server.target(), jobs: 2, log };
+        let order = BaseOrder { source: self.source.clone(), target: self.server.target(), jobs: 2, log, claims: None };
         let progress: Arc<dyn BaseProgress> = Arc::new(NoProgress);
         base::take(&self.env, &order, &progress).await.unwrap()
     }
@@ -116,7 +112,7 @@ impl Site {
 
     /// Restores into a new database of the same server.
     pub(crate) async fn restore(&self, to: &str, database: &str) -> Result<RestoreReport, RestoreError> {
-        let plan = self.survey().await.plan(&to.parse().unwrap(), GapRule::Refuse).await?;
+        let plan = self.survey().await.plan(&to.parse().unwrap(), GapRule::Refuse, &[]).await?;
         let order = RestoreOrder {
             plan,
             target: self.server.url(database).parse().unwrap(),

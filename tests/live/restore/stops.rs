@@ -51,7 +51,8 @@ async fn l2_a_restore_stops_exactly_where_it_was_asked_to() {
         let report = site.restore(&target, &database).await.unwrap();
         assert_eq!(site.server.psql(&database, COUNT), rows, "{why}: {target} {report:?}");
     }
-    let plan = site.survey().await.plan(&format!("before-xid:{four}").parse().unwrap(), GapRule::Refuse).await.unwrap();
+    let plan =
+        site.survey().await.plan(&format!("before-xid:{four}").parse().unwrap(), GapRule::Refuse, &[]).await.unwrap();
     assert_eq!(plan.stop.excluded.unwrap().xid.get().to_string(), four, "the plan names the accident");
     assert_eq!(plan.stop.last.map(|last| last.position), Some(plan.stop.position), "and what is before it");
     assert!(plan.to_string().contains(&format!("first out xid {four}")), "{plan}");

@@ -11,6 +11,7 @@
 //! A base without a manifest is none; its parts are left-overs that [`sweep`] removes. `pg_dump` reads the newest catalog
 //! beside the snapshot, so a base during which the schema changed is thrown away and taken again.
 
+mod claim;
 mod dump;
 mod error;
 mod parts;
@@ -21,6 +22,7 @@ pub mod sweep;
 pub(crate) use dump::Tools;
 pub use error::BaseTakeError;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +32,7 @@ use crate::connect::{ConnectTarget, Mode, Session, SlotLife, SlotSnapshot};
 use crate::entropy::draw;
 use crate::log::LogEnv;
 use crate::model::{BaseId, LogId, Lsn, SourceName};
+use crate::source::postgres::base::claim::Claim;
 use crate::source::postgres::base::parts::{PartWriter, Parts};
 use crate::source::postgres::base::survey::Survey;
 use crate::source::postgres::names;
@@ -50,6 +53,22 @@ pub struct BaseOrder {
     pub jobs: usize,
     /// The log that goes on from it.
     pub log: Option<LogId>,
+    /// The folder where those who take bases say so; without one what a broken base leaves is swept after a day.
+    pub claims: Option<PathBuf>,
+}
+
+impl BaseOrder {
+    /// Claims the base. Without a claim it is taken all the same.
+    fn claim(&self, base: BaseId) -> Option<Claim> {
+        let made = Claim::make(self.claims.as_ref()?, base);
+        made.inspect_err(|error| tracing::warn!(source = %self.source, error = %error, "the base is not claimed")).ok()
+    }
+}
+
+fn release(order: &BaseOrder, claim: Option<Claim>) {
+    if let Some(Err(error)) = claim.map(Claim::release) {
+        tracing::warn!(source = %order.source, error = %error, "the claim on the base stays");
+    }
 }
 
 /// Who watches a base being taken. Returns at once, always.
@@ -99,6 +118,7 @@ async fn attempt(env: &LogEnv, order: &BaseOrder, progress: &Arc<dyn BaseProgres
     let before = survey::fingerprint(&mut sql(env, order, &[]).await?).await?;
     let held = hold_snapshot(env, order).await?;
     let base = BaseId::from_bytes(draw(&*env.entropy));
+    let mut claim = order.claim(base);
     let mut survey = Survey::take(&mut in_snapshot(env, order, &held.snapshot).await?).await?;
     progress.begins(survey.bytes());
     let parts = Arc::new(Parts::begin(env, &order.source, base).await?);
@@ -110,7 +130,10 @@ async fn attempt(env: &LogEnv, order: &BaseOrder, progress: &Arc<dyn BaseProgres
         Err(error) => return Err(error),
     };
     if changed || copied.is_err() {
-        sweep::forget(env, &order.source, base).await;
+        // What could not be removed stays claimed, by nobody alive: the next sweep takes it.
+        if sweep::forget(env, &order.source, base).await {
+            release(order, claim.take());
+        }
     }
     if changed {
         // Also where something failed: a table that is gone cannot be copied, a column that was renamed neither.
@@ -136,6 +159,8 @@ async fn attempt(env: &LogEnv, order: &BaseOrder, progress: &Arc<dyn BaseProgres
         passed_over: survey.passed_over,
         warnings: survey.warnings,
     };
+    // Whoever dies from here on may have its manifest on the way: only age can tell.
+    release(order, claim);
     parts::put_manifest(env, &parts, &manifest).await?;
     held.session.close().await;
     Ok(manifest)

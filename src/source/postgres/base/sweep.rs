@@ -1,46 +1,75 @@
 //! Removes what broken bases left behind: parts without a manifest, and of a base that nobody can be taking any more.
 //!
-//! A store has no times of its own, so age is read from the parts' headers, as their writer's clock had it. A base that
-//! is under way keeps writing parts: only when its newest part is older than a day is it given up for dead (L10).
+//! Where the taker's claim tells, it tells at once: a locked one protects its base, one whose process died does not. Else
+//! only age does. A store has no times of its own, so it is read from the parts' headers, as their writer's clock had it;
+//! a base that is under way keeps writing parts, and is given up for dead when its newest part is older than a day (L10).
 
+use std::path::Path;
 use std::time::Duration;
 
 use crate::codec::segment::Header;
 use crate::log::LogEnv;
 use crate::model::limits::HEADER_BYTES_MAX;
 use crate::model::{BaseId, ObjectKey, SourceName, Timestamp};
+use crate::source::postgres::base::BaseOrder;
+use crate::source::postgres::base::claim::{Taker, taker};
 use crate::store::layout::{self, Named};
-use crate::store::{Keys, Part, StoreError};
+use crate::store::{Keys, Part, StoreError, StoreErrorKind};
 
-/// Parts are left-overs once nothing was added to them for so long.
+/// Parts that nobody claims are left-overs once nothing was added to them for so long.
 pub const DEAD_AFTER: Duration = Duration::from_hours(24);
 
-/// Removes the parts of a base that this process has just given up. What cannot be removed is a left-over for later.
-pub(crate) async fn forget(env: &LogEnv, source: &SourceName, base: BaseId) {
-    if let Err(error) = remove(env, source, base).await {
+/// Removes the parts of a base that this process has just given up; says whether all are gone. Others are left-overs.
+pub(crate) async fn forget(env: &LogEnv, source: &SourceName, base: BaseId) -> bool {
+    let removed = remove(env, source, base).await;
+    if let Err(error) = &removed {
         tracing::warn!(source = %source, base = %base, error = %error, "parts of a broken base are left behind");
     }
+    removed.is_ok()
 }
 
 async fn remove(env: &LogEnv, source: &SourceName, base: BaseId) -> Result<u64, StoreError> {
+    match env.store.size(&layout::manifest(source, base)).await {
+        Err(error) if error.kind == StoreErrorKind::Missing => {}
+        Err(error) => return Err(error),
+        Ok(_) => return Ok(0), // it is a base
+    }
     let mut keys = Keys::new(&*env.store, layout::base_prefix(source, base), None);
     let mut removed = 0;
     while let Some(key) = keys.next().await? {
-        if let Some(Named::Manifest { .. }) = layout::parse(&key) {
-            return Ok(removed);
-        }
         env.store.delete(&key).await?;
         removed += 1;
     }
     Ok(removed)
 }
 
+/// Removes what earlier bases of the source left behind, and says so. Trouble is told and ends nothing: the next sweep
+/// comes with the next base.
+pub async fn tidy(env: &LogEnv, order: &BaseOrder) {
+    let source = &order.source;
+    match sweep(env, source, order.claims.as_deref()).await {
+        Ok(0) => {}
+        Ok(removed) => tracing::info!(source = %source, removed, "what a broken base left behind was removed"),
+        Err(error) => {
+            tracing::warn!(source = %source, error = %error, "what broken bases left behind is still there");
+        }
+    }
+}
+
 /// Removes the parts of all bases of `source` that have no manifest and are dead; gives how many objects went.
-pub async fn sweep(env: &LogEnv, source: &SourceName) -> Result<u64, StoreError> {
+pub async fn sweep(env: &LogEnv, source: &SourceName, claims: Option<&Path>) -> Result<u64, StoreError> {
     let mut removed = 0;
     for (base, newest) in unfinished(env, source).await? {
-        if env.clock.now().since(newest) > DEAD_AFTER {
-            removed += remove(env, source, base).await?;
+        let old = env.clock.now().since(newest) > DEAD_AFTER;
+        match claims.map_or(Taker::Unknown, |folder| taker(folder, base)) {
+            Taker::Dead(claim) => {
+                removed += remove(env, source, base).await?;
+                if let Err(error) = claim.release() {
+                    tracing::warn!(source = %source, base = %base, error = %error, "the claim of a dead base stays");
+                }
+            }
+            Taker::Unknown if old => removed += remove(env, source, base).await?,
+            Taker::Alive | Taker::Unknown => {}
         }
     }
     Ok(removed)
@@ -69,6 +98,7 @@ async fn unfinished(env: &LogEnv, source: &SourceName) -> Result<Vec<(BaseId, Ti
                 Named::Segment { .. }
                 | Named::Checkpoint { .. }
                 | Named::Boundary { .. }
+                | Named::Hold { .. }
                 | Named::Rewrap { .. }
                 | Named::First { .. }
                 | Named::Probe(_),

@@ -1,0 +1,124 @@
+//! The verb `hold`: keeps a stretch of history for an investigation, shows what is kept, and lets it go.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use crate::cli::args::{HoldAddArgs, HoldRemoveArgs, HoldVerb};
+use crate::cli::exit::Exit;
+use crate::cli::failure::Failure;
+use crate::cli::out::{self, confirm};
+use crate::cli::scene::{MIRRORS_WITHIN, Scene};
+use crate::daemon::mirrors::{self, Deletes};
+use crate::log::hold::{self, Added};
+use crate::log::{History, Hold, LogEnv};
+use crate::model::{SourceName, Timestamp};
+use crate::store::sources;
+
+/// Runs `hold`.
+pub async fn run(scene: &Scene, verb: &HoldVerb) -> Result<Exit, Failure> {
+    let env = scene.env().await?;
+    match verb {
+        HoldVerb::Add(args) => {
+            let behind = scene.behind(&env, Deletes::Nothing).await?;
+            let added = add(scene, &behind.env, args).await;
+            scene.settle(&behind, MIRRORS_WITHIN).await;
+            added
+        }
+        HoldVerb::List(_) => list(scene, &env).await,
+        HoldVerb::Remove(args) => remove(scene, &env, args).await,
+    }
+}
+
+async fn wanted(env: &LogEnv, one: Option<&SourceName>) -> Result<Vec<SourceName>, Failure> {
+    let all = sources(&*env.store).await?;
+    let wanted: Vec<_> = all.into_iter().filter(|name| one.is_none_or(|one| one == name)).collect();
+    if wanted.is_empty() {
+        return Err(Failure::text(Exit::Failed, "the store holds no log that a hold could be put on"));
+    }
+    Ok(wanted)
+}
+
+async fn add(scene: &Scene, env: &LogEnv, args: &HoldAddArgs) -> Result<Exit, Failure> {
+    let from = args.from.or(args.since).unwrap_or(Timestamp::MIN);
+    let hold = Hold { name: args.name.clone(), from, to: args.to.unwrap_or(Timestamp::MAX) };
+    if hold.to < hold.from {
+        return Err(Failure::text(Exit::Usage, "--to is before --from; nothing would be kept"));
+    }
+    let mut lines = Vec::new();
+    let mut told = Vec::new();
+    for source in wanted(env, args.source.as_ref()).await? {
+        let Some(log) = History::load(env, &source).await?.log else { continue };
+        if hold::add(env, &source, log, &hold).await? == Added::NameTaken {
+            let sentence = format!("source {source} has a hold of that name; it stays as it is, choose another name");
+            return Err(Failure::text(Exit::Failed, sentence));
+        }
+        lines.push(line(&source.to_string(), &hold));
+        told.push(as_json(Some(&source), &hold));
+    }
+    scene.out.answer(&json!({ "added": told }), &lines.join("\n"));
+    Ok(Exit::Done)
+}
+
+async fn list(scene: &Scene, env: &LogEnv) -> Result<Exit, Failure> {
+    let mut lines = Vec::new();
+    let mut told = Vec::new();
+    for source in sources(&*env.store).await? {
+        for hold in hold::list(env, &source).await? {
+            lines.push(line(&source.to_string(), &hold));
+            told.push(as_json(Some(&source), &hold));
+        }
+    }
+    for hold in &scene.config.holds {
+        lines.push(line("every source, by the configuration", hold));
+        told.push(as_json(None, hold));
+    }
+    let text = if lines.is_empty() { "no holds".to_owned() } else { lines.join("\n") };
+    scene.out.answer(&json!({ "holds": told }), &text);
+    Ok(Exit::Done)
+}
+
+async fn remove(scene: &Scene, env: &LogEnv, args: &HoldRemoveArgs) -> Result<Exit, Failure> {
+    let name = &args.name;
+    confirm(args.yes, &format!("what hold {name} kept may expire from now on"))?;
+    mirrors::may_decide(env, &scene.config).await?;
+    let mut removed = BTreeSet::new();
+    for source in wanted(env, args.source.as_ref()).await? {
+        if hold::remove(env, &source, name).await? {
+            removed.insert(source.to_string());
+        }
+        // From each mirror, too, also if it was away when the first store's went: a mirror keeps a hold that only it has.
+        for (mirror, removing) in mirrors::remove_hold(env, &scene.config, &source, name).await {
+            match removing {
+                Ok(true) => drop(removed.insert(source.to_string())),
+                Ok(false) => {}
+                Err(why) => out::note(&format!("the hold stays in mirror {mirror} for now ({why}); run this again")),
+            }
+        }
+    }
+    if removed.is_empty() {
+        let configured = scene.config.holds.iter().any(|hold| hold.name == *name);
+        let sentence =
+            if configured { "that hold is in the configuration: take it out there" } else { "there is no such hold" };
+        return Err(Failure::text(Exit::Failed, sentence));
+    }
+    let names: Vec<_> = removed.into_iter().collect();
+    scene.out.answer(&json!({ "removed": names }), &format!("hold {name} is gone from {}", names.join(", ")));
+    Ok(Exit::Done)
+}
+
+fn until(hold: &Hold) -> Option<String> {
+    (hold.to < Timestamp::MAX).then(|| hold.to.to_string())
+}
+
+fn line(of: &str, hold: &Hold) -> String {
+    let until = until(hold).unwrap_or_else(|| "now on".to_owned());
+    format!("hold {} of {of}: every instant from {} to {until}", hold.name, hold.from)
+}
+
+fn as_json(source: Option<&SourceName>, hold: &Hold) -> Value {
+    json!({
+        "name": hold.name.to_string(), "source": source.map(ToString::to_string),
+        "from": hold.from.to_string(), "to": until(hold),
+    })
+}

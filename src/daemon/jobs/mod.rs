@@ -1,0 +1,191 @@
+//! Work beside capture, on a schedule: one job at a time, slowly, and heard of when it does not succeed.
+//!
+//! ```text
+//!   schedule ─▶ due? ─▶ the lock of the jobs ─▶ run ─▶ state_dir/jobs/NAME.json · board · metrics · a line
+//! ```
+//! * L9: a job reads at its own pace, on threads of its own, and whatever becomes of it capture goes on.
+//! * L11: a run that found damage, could not tell or failed is an error line, a metric and an alarm in the status, until
+//!   a run succeeds; a job that does not get to run is an alarm too.
+//!
+//! The same jobs run by `run --jobs` under another role, with the daemon beside: the lock keeps two jobs of one state
+//! folder apart, and each sees in the files what the other has done.
+
+pub mod expire;
+pub mod memory;
+pub mod once;
+pub mod sweep;
+pub mod verify;
+
+#[cfg(test)]
+mod tests;
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+
+use crate::clock::sleep;
+use crate::config::Config;
+use crate::daemon::assemble;
+use crate::daemon::board::{Board, JobState};
+use crate::daemon::expire::Order;
+use crate::daemon::jobs::expire::Expire;
+use crate::daemon::jobs::memory::Memory;
+use crate::daemon::jobs::sweep::Sweep;
+use crate::daemon::jobs::verify::Verify;
+use crate::daemon::metrics as words;
+use crate::daemon::policy;
+use crate::daemon::schedule::{self, JobName, Past, Rhythm, Trouble};
+use crate::log::LogEnv;
+use crate::log::scrub::Depth;
+use crate::model::Timestamp;
+
+const DAY: Duration = Duration::from_hours(24);
+/// The calendar is looked at this often: it may be set, and the machine may have slept.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
+
+/// How a run ended: what it says for people.
+pub type Ended = Result<String, (Trouble, String)>;
+
+/// One kind of work.
+#[async_trait::async_trait]
+pub trait Job: Send + Sync {
+    /// Which.
+    fn name(&self) -> JobName;
+    /// Does it once. Cancel-safe: a run that is dropped leaves nothing half done that matters.
+    async fn run(&self) -> Ended;
+}
+
+/// A job and how often it runs; `None` for never by itself.
+pub struct Planned {
+    /// The job.
+    pub job: Arc<dyn Job>,
+    /// How often.
+    pub every: Option<Duration>,
+}
+
+/// Every job that this installation can run. A new one is plugged in here, and nowhere else.
+pub fn planned(config: &Config, env: &LogEnv) -> Vec<Planned> {
+    let rate = config.verify.bytes_per_second;
+    let verify = |depth| Arc::new(Verify::new(config, env, depth, rate));
+    let sources: Vec<_> = config.sources.iter().map(|source| source.name.clone()).collect();
+    let expire =
+        Expire { env: env.clone(), sources: sources.clone(), order: Order::of(config, config.retention.delete) };
+    let claims = config.service.state_dir.as_deref().map(assemble::base_claims);
+    vec![
+        Planned { job: verify(Depth::Quick), every: config.verify.quick },
+        Planned { job: Arc::new(expire), every: config.retention.delete.then_some(DAY) },
+        Planned { job: Arc::new(Sweep { env: env.clone(), sources, claims }), every: Some(DAY) },
+        Planned { job: verify(Depth::Full), every: config.verify.full },
+    ]
+}
+
+/// Runs jobs when they are due.
+pub struct Jobs {
+    env: LogEnv,
+    board: Arc<Board>,
+    memory: Memory,
+    begun: Timestamp,
+    scheduled: Vec<Scheduled>,
+}
+
+struct Scheduled {
+    job: Arc<dyn Job>,
+    rhythm: Rhythm,
+    past: Past,
+    /// Another process was at work when it was due: not before this.
+    not_before: Timestamp,
+}
+
+impl Jobs {
+    /// The jobs that run by themselves.
+    pub fn new(env: &LogEnv, board: &Arc<Board>, memory: Memory, planned: Vec<Planned>) -> Self {
+        let of = |Planned { job, every }: Planned| {
+            let every = every?;
+            let rhythm = Rhythm { every, jitter: schedule::jitter(every, &*env.entropy) };
+            Some(Scheduled { job, rhythm, past: Past::default(), not_before: Timestamp::MIN })
+        };
+        let mut scheduled: Vec<_> = planned.into_iter().filter_map(of).collect();
+        let rank = |job: &Scheduled| JobName::ALL.iter().position(|name| *name == job.job.name());
+        scheduled.sort_by_key(rank);
+        Self { env: env.clone(), board: Arc::clone(board), memory, begun: env.clock.now(), scheduled }
+    }
+
+    /// Runs them until it is dropped.
+    pub async fn run(mut self) {
+        loop {
+            let now = self.env.clock.now();
+            for at in 0..self.scheduled.len() {
+                self.look(at);
+            }
+            let due = self.scheduled.iter().enumerate().map(|(at, job)| (self.due(job, now), at)).min();
+            match due {
+                None => return,
+                Some((due, at)) if due <= now => self.take(at).await,
+                Some((due, _)) => sleep(&*self.env.clock, due.since(now).min(LOOK_EVERY)).await,
+            }
+        }
+    }
+
+    fn due(&self, job: &Scheduled, now: Timestamp) -> Timestamp {
+        schedule::due(job.rhythm, &job.past, self.begun, now).max(job.not_before)
+    }
+
+    /// Reads what became of a job, here or in another process.
+    fn look(&mut self, at: usize) {
+        let now = self.env.clock.now();
+        let Some(job) = self.scheduled.get_mut(at) else { return };
+        if let Some(past) = self.memory.read(job.job.name()) {
+            job.past = past;
+        }
+        if let Some(job) = self.scheduled.get(at) {
+            self.show(job, now, None);
+        }
+    }
+
+    fn show(&self, job: &Scheduled, now: Timestamp, running: Option<Timestamp>) {
+        let (past, due) = (job.past.clone(), self.due(job, now));
+        self.board.job(job.job.name(), JobState { every: job.rhythm.every, past, due, running });
+    }
+
+    async fn take(&mut self, at: usize) {
+        let Some(job) = self.scheduled.get(at) else { return };
+        let (name, now) = (job.job.name(), self.env.clock.now());
+        self.show(job, now, Some(now));
+        let ended = run_locked(&self.env, &self.memory, &*job.job).await;
+        let rhythm = Rhythm { jitter: schedule::jitter(job.rhythm.every, &*self.env.entropy), ..job.rhythm };
+        let Some(job) = self.scheduled.get_mut(at) else { return };
+        if let Some(past) = ended {
+            (job.past, job.rhythm) = (past, rhythm);
+        } else {
+            tracing::info!(job = name.name(), "another process runs a job of this state_dir; later");
+            let later = self.env.clock.now().micros().saturating_add(BUSY_MICROS);
+            job.not_before = Timestamp::from_micros(later);
+        }
+    }
+}
+
+/// Where another process is at work, one looks again after this.
+const BUSY_MICROS: i64 = 300_000_000;
+
+/// Runs a job if no other runs on this state folder, and writes down how it ended; `None` if another does.
+pub(crate) async fn run_locked(env: &LogEnv, memory: &Memory, job: &dyn Job) -> Option<Past> {
+    let _lock = memory.lock()?;
+    let (name, begun) = (job.name(), env.clock.tick());
+    let ran = AssertUnwindSafe(job.run()).catch_unwind().await;
+    let ended = ran.unwrap_or_else(|_| Err((Trouble::Failed, "it broke off: a defect of ours; tell us".to_owned())));
+    let took = env.clock.tick().since(begun);
+    metrics::gauge!(words::JOB_SECONDS.name, "job" => name.name()).set(took.as_secs_f64());
+    match &ended {
+        Ok(said) => tracing::info!(job = name.name(), ?took, "{said}"),
+        Err((trouble, found)) => {
+            metrics::counter!(words::JOB_FAILURES.name, "job" => name.name(), "kind" => trouble.name()).increment(1);
+            tracing::error!(job = name.name(), found, "{}", policy::job_trouble(*trouble));
+        }
+    }
+    let mut past = memory.read(name).unwrap_or_default();
+    past.ended(env.clock.now(), ended);
+    memory.write(name, &past);
+    Some(past)
+}

@@ -1,0 +1,42 @@
+//! Jobs once, now, by a process that does not capture: under another role, beside the daemon or on another machine.
+
+use std::path::Path;
+
+use crate::daemon::jobs::memory::Memory;
+use crate::daemon::jobs::{Ended, Planned, run_locked};
+use crate::daemon::schedule::{JobName, Past, Trouble};
+use crate::log::LogEnv;
+
+/// A job that has a name and nobody to do it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the job {} is not in this version", .0.name())]
+pub struct NotInThisVersion(pub JobName);
+
+/// Runs `wanted`, one after the other, in their order; one that does not succeed holds up none behind it.
+pub async fn once(
+    env: &LogEnv,
+    state_dir: Option<&Path>,
+    planned: &[Planned],
+    wanted: &[JobName],
+) -> Result<Vec<(JobName, Ended)>, NotInThisVersion> {
+    let find =
+        |name: &JobName| planned.iter().find(|planned| planned.job.name() == *name).ok_or(NotInThisVersion(*name));
+    let jobs = wanted.iter().map(find).collect::<Result<Vec<_>, _>>()?;
+    let memory = Memory::open(state_dir);
+    let mut all = Vec::new();
+    for planned in jobs {
+        let ended = match run_locked(env, &memory, &*planned.job).await {
+            Some(past) => ended(past),
+            None => Err((Trouble::Failed, "another process runs a job of this state_dir; try again later".to_owned())),
+        };
+        all.push((planned.job.name(), ended));
+    }
+    Ok(all)
+}
+
+fn ended(past: Past) -> Ended {
+    match past.standing_failure() {
+        Some(failed) => Err((failed.trouble, failed.sentence.clone())),
+        None => Ok(past.said.unwrap_or_default()),
+    }
+}

@@ -1,0 +1,38 @@
+//! The job that removes what broken bases left behind.
+
+use std::path::PathBuf;
+
+use crate::daemon::chain;
+use crate::daemon::jobs::{Ended, Job};
+use crate::daemon::schedule::{JobName, Trouble};
+use crate::log::LogEnv;
+use crate::model::SourceName;
+use crate::source::postgres::base::sweep::sweep;
+
+/// Sweeps the bases of the configured sources.
+pub struct Sweep {
+    /// The store.
+    pub env: LogEnv,
+    /// Whose bases.
+    pub sources: Vec<SourceName>,
+    /// Where this installation's takers claim their bases.
+    pub claims: Option<PathBuf>,
+}
+
+#[async_trait::async_trait]
+impl Job for Sweep {
+    fn name(&self) -> JobName {
+        JobName::Sweep
+    }
+
+    async fn run(&self) -> Ended {
+        let mut removed = 0;
+        for source in &self.sources {
+            match sweep(&self.env, source, self.claims.as_deref()).await {
+                Ok(objects) => removed += objects,
+                Err(error) => return Err((Trouble::Failed, format!("source {source}: {}", chain(&error)))),
+            }
+        }
+        Ok(format!("{removed} objects of broken bases were removed"))
+    }
+}

@@ -1,0 +1,238 @@
+//! What stands under `ops/` keeps its promises: policies give and withhold what they say, alerts ask for metrics that
+//! exist, units restart nothing that must not be restarted.
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use holdfast::daemon::metrics::{ALL, Kind};
+use serde_json::Value;
+
+/// One statement of a policy.
+struct Statement {
+    sid: String,
+    allows: bool,
+    actions: Vec<String>,
+    resources: Vec<String>,
+    condition: Value,
+}
+
+fn strings(value: &Value) -> Vec<String> {
+    value.as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()).collect()
+}
+
+fn policy(name: &str) -> Vec<Statement> {
+    let text = fs::read_to_string(format!("ops/iam/{name}.json")).unwrap();
+    let policy: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
+    assert_eq!(policy["Version"], "2012-10-17", "{name}: older versions read conditions otherwise");
+    assert_eq!(policy.as_object().unwrap().len(), 2, "{name}: a version and statements");
+    let statement = |statement: &Value| {
+        let known = ["Sid", "Effect", "Principal", "Action", "Resource", "Condition"];
+        let names: Vec<_> = statement.as_object().unwrap().keys().collect();
+        assert!(names.iter().all(|name| known.contains(&name.as_str())), "{name}: {names:?}");
+        let effect = statement["Effect"].as_str().unwrap();
+        assert!(["Allow", "Deny"].contains(&effect), "{name}: {effect}");
+        Statement {
+            sid: statement["Sid"].as_str().unwrap().to_owned(),
+            allows: effect == "Allow",
+            actions: strings(&statement["Action"]),
+            resources: strings(&statement["Resource"]),
+            condition: statement.get("Condition").cloned().unwrap_or_default(),
+        }
+    };
+    policy["Statement"].as_array().unwrap().iter().map(statement).collect()
+}
+
+/// Whether a pattern of a policy covers an action.
+fn covers(pattern: &str, action: &str) -> bool {
+    pattern.strip_suffix('*').map_or(pattern == action, |start| action.starts_with(start))
+}
+
+fn allowed(policy: &[Statement], action: &str) -> bool {
+    policy.iter().any(|of| of.allows && of.actions.iter().any(|pattern| covers(pattern, action)))
+}
+
+/// Whether an action is denied whatever the circumstances and whatever other policies allow.
+fn denied(policy: &[Statement], action: &str) -> bool {
+    let always = |of: &&Statement| !of.allows && of.condition.is_null() && of.resources == ["*"];
+    policy.iter().filter(always).any(|of| of.actions.iter().any(|pattern| covers(pattern, action)))
+}
+
+const ROLES: [&str; 5] = ["writer", "retention", "verifier", "restore", "auditor"];
+
+#[test]
+fn each_role_may_do_its_work_and_is_denied_what_would_harm() {
+    const CREATE: &str = "s3:PutObject";
+    const READ: &str = "s3:GetObject";
+    const DELETE: &str = "s3:DeleteObject";
+    const ERASE: &str = "s3:DeleteObjectVersion";
+    const OPEN: &str = "kms:Decrypt";
+    const SEAL: &str = "kms:GenerateDataKey";
+    #[rustfmt::skip]
+    let cases: [(&str, &[&str], &[&str]); 5] = [
+        // role         may                               is denied, always
+        ("writer",      &[CREATE, READ, SEAL],            &[DELETE, ERASE, OPEN]),
+        ("retention",   &[CREATE, READ, DELETE, ERASE, SEAL, OPEN], &[]),
+        ("verifier",    &[READ, OPEN],                    &[CREATE, DELETE, ERASE, SEAL]),
+        ("restore",     &[READ, OPEN],                    &[CREATE, DELETE, ERASE, SEAL]),
+        ("auditor",     &[],                              &[READ, CREATE, DELETE, ERASE, OPEN, SEAL]),
+    ];
+    let nobody = [
+        "s3:BypassGovernanceRetention",
+        "s3:PutObjectRetention",
+        "s3:PutObjectLegalHold",
+        "s3:DeleteBucket",
+        "s3:DeleteBucketPolicy",
+        "s3:PutBucketPolicy",
+        "s3:PutBucketVersioning",
+        "s3:PutLifecycleConfiguration",
+        "s3:PutBucketObjectLockConfiguration",
+        "kms:ScheduleKeyDeletion",
+        "kms:DisableKey",
+        "kms:PutKeyPolicy",
+    ];
+    let all = [CREATE, READ, DELETE, ERASE, OPEN, SEAL];
+    for (role, may, never) in cases {
+        let policy = policy(role);
+        for action in all {
+            assert_eq!(allowed(&policy, action), may.contains(&action), "{role}: {action}");
+            assert!(!(denied(&policy, action) && may.contains(&action)), "{role}: {action} is allowed and denied");
+        }
+        for action in never.iter().chain(&nobody) {
+            assert!(denied(&policy, action), "{role} is not denied {action}");
+        }
+    }
+}
+
+#[test]
+fn nothing_is_allowed_everywhere_nor_without_a_condition() {
+    for name in ROLES.into_iter().chain(["bucket", "key"]) {
+        let policy = policy(name);
+        let sids: BTreeSet<_> = policy.iter().map(|statement| &statement.sid).collect();
+        assert_eq!(sids.len(), policy.len(), "{name}: each statement has a name of its own");
+        for Statement { sid, actions, resources, condition, .. } in policy.iter().filter(|statement| statement.allows) {
+            assert!(!condition.is_null(), "{name}/{sid}: without a condition");
+            assert!(actions.iter().all(|action| !action.contains('*')), "{name}/{sid}: {actions:?}");
+            // A key's own policy says "*" for the key itself.
+            let bounded = |resource: &String| resource.starts_with("arn:") && !resource.ends_with("BUCKET/*");
+            assert!(name == "key" || resources.iter().all(bounded), "{name}/{sid}: {resources:?}");
+            if actions.iter().any(|action| ["kms:Decrypt", "kms:GenerateDataKey"].contains(&action.as_str())) {
+                let bound = &condition["StringEquals"]["kms:EncryptionContext:application"];
+                assert_eq!(bound, "holdfast", "{name}/{sid}: a key for everything");
+            }
+        }
+    }
+}
+
+#[test]
+fn whoever_creates_never_overwrites() {
+    for name in ["writer", "retention"] {
+        for Statement { sid, resources, condition, .. } in
+            policy(name).iter().filter(|of| of.allows && of.actions.contains(&"s3:PutObject".to_owned()))
+        {
+            let if_absent = condition["Null"]["s3:if-none-match"] == "false";
+            // The parts of a multipart upload create nothing; its completion does.
+            let part = condition["Bool"]["s3:ObjectCreationOperation"] == "false"
+                && resources.iter().all(|at| at.ends_with("base/*"));
+            assert!(if_absent || part, "{name}/{sid}");
+        }
+    }
+    let bucket = policy("bucket");
+    let forces = |of: &&Statement| of.condition["Null"]["s3:if-none-match"] == "true" && !of.allows;
+    assert_eq!(bucket.iter().filter(forces).count(), 1, "the bucket forces it on everybody");
+}
+
+#[test]
+fn a_restore_needs_a_second_factor_for_everything() {
+    let restore = policy("restore");
+    for statement in restore.iter().filter(|statement| statement.allows) {
+        assert_eq!(statement.condition["Bool"]["aws:MultiFactorAuthPresent"], "true", "{}", statement.sid);
+    }
+    let without = |of: &&Statement| of.condition["BoolIfExists"]["aws:MultiFactorAuthPresent"] == "false" && !of.allows;
+    let forbidden: Vec<_> = restore.iter().filter(without).flat_map(|of| of.actions.clone()).collect();
+    assert_eq!(forbidden, ["s3:*", "kms:*"]);
+}
+
+#[test]
+fn every_policy_is_in_the_manual_with_what_it_is_tested_against() {
+    let manual = fs::read_to_string("ops/s3.md").unwrap();
+    for entry in fs::read_dir("ops/iam").unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let row = manual.lines().find(|line| line.starts_with(&format!("| `{name}`")));
+        let row = row.unwrap_or_else(|| panic!("{name} is not in the table of ops/s3.md"));
+        assert!(row.contains("untested") || row.contains("tested against"), "{row}");
+    }
+}
+
+/// The words of a text that begin with `holdfast_`, with the label names behind each.
+fn metrics_of(expression: &str) -> Vec<(String, Vec<String>)> {
+    let is_word = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+    let found = expression.match_indices("holdfast_").map(|(at, _)| &expression[at..]);
+    found
+        .map(|rest| {
+            let name: String = rest.chars().take_while(|letter| is_word(*letter)).collect();
+            let labels = rest[name.len()..].strip_prefix('{').and_then(|labels| labels.split('}').next()).unwrap_or("");
+            let labels = labels.split(',').filter_map(|label| label.split_once('=')).map(|(label, _)| label.to_owned());
+            (name.clone(), labels.collect())
+        })
+        .collect()
+}
+
+#[test]
+fn every_alert_asks_for_a_metric_that_exists_and_names_a_section_of_the_runbook() {
+    let alerts = fs::read_to_string("ops/alerts.yml").unwrap();
+    let runbook = fs::read_to_string("ops/runbook.md").unwrap();
+    let rules: Vec<_> = alerts.split("- alert: ").skip(1).collect();
+    assert!(rules.len() > 10, "the rules are read wrongly");
+    let mut names = BTreeSet::new();
+    for rule in &rules {
+        let name = rule.lines().next().unwrap();
+        assert!(names.insert(name), "{name} is there twice");
+        let field = |field: &str| {
+            let line = rule.lines().find_map(|line| line.trim().strip_prefix(&format!("{field}: ")));
+            line.unwrap_or_else(|| panic!("{name} has no {field}"))
+        };
+        let asked = metrics_of(field("expr"));
+        assert!(!asked.is_empty(), "{name} asks for nothing");
+        for (metric, labels) in asked {
+            let known = ALL.iter().find(|known| known.name == metric.trim_end_matches("_bucket"));
+            let known = known.unwrap_or_else(|| panic!("{name}: there is no metric {metric}"));
+            assert_eq!(metric.ends_with("_bucket"), known.kind == Kind::Histogram, "{name}: {metric}");
+            assert!(labels.iter().all(|label| known.labels.contains(&label.as_str())), "{name}: {metric} {labels:?}");
+            let shown = rule.split("$labels.").skip(1).filter_map(|rest| rest.split([' ', '}']).next());
+            assert!(
+                shown.clone().all(|label| known.labels.contains(&label)),
+                "{name}: {:?}",
+                shown.collect::<Vec<_>>()
+            );
+        }
+        assert!(["{ severity: page }", "{ severity: ticket }"].contains(&field("labels")), "{name}");
+        assert!(field("summary").len() > 20 && !field("summary").contains(": "), "{name}: or YAML reads it otherwise");
+        let section = field("runbook");
+        assert!(runbook.contains(&format!("\n## {section}\n")), "{name}: the runbook has no section {section}");
+    }
+}
+
+#[test]
+fn a_fenced_or_misconfigured_daemon_is_not_started_again_and_no_unit_may_do_what_it_need_not() {
+    let unit = |name: &str| fs::read_to_string(Path::new("ops").join(name)).unwrap();
+    let daemon = unit("holdfast.service");
+    assert!(
+        daemon.lines().any(|line| line == "RestartPreventExitStatus=2 5"),
+        "two daemons would fence each other for ever"
+    );
+    assert!(daemon.lines().any(|line| line == "Restart=always"));
+    let jobs = unit("holdfast-jobs.service");
+    assert!(jobs.contains("run --jobs ") && jobs.lines().any(|line| line == "Type=oneshot"));
+    let ours = |text: &str| -> BTreeSet<String> {
+        let hardened = text.split("LimitCORE=0").nth(1).unwrap().split("[Install]").next().unwrap();
+        let names = ["StateDirectory=", "ConfigurationDirectory=", "#"];
+        hardened.lines().filter(|line| !names.iter().any(|name| line.starts_with(name))).map(str::to_owned).collect()
+    };
+    assert_eq!(ours(&daemon), ours(&jobs), "what is taken away from the daemon is taken away from its jobs");
+    for needed in ["NoNewPrivileges=yes", "CapabilityBoundingSet=", "ProtectSystem=strict", "UMask=0077"] {
+        assert!(ours(&daemon).contains(needed), "{needed}");
+    }
+    assert!(unit("holdfast-jobs.timer").contains("Persistent=yes"));
+}

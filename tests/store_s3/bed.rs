@@ -1,0 +1,87 @@
+//! A double, and a store in it as the daemon has it: tried again within a deadline.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use holdfast::clock::{Clock, SystemClock};
+use holdfast::codec::segment::Suite;
+use holdfast::crypto::file::FileKey;
+use holdfast::crypto::{Keyring, Sealed};
+use holdfast::entropy::OsEntropy;
+use holdfast::log::{LogEnv, fence};
+use holdfast::model::{ObjectKey, SourceName};
+use holdfast::store::s3::S3Settings;
+use holdfast::store::{Part, PutNew, RetryRule, Retrying, S3Store, Store, StoreErrorKind};
+
+use crate::s3::double::Double;
+use crate::s3::plan::Fault;
+use crate::s3::{settings, short};
+
+pub(crate) const BUCKET: &str = "backups";
+
+/// A double, and a store in it as the daemon has it: tried again within a deadline.
+pub(crate) struct Bed {
+    pub(crate) double: Double,
+    pub(crate) bare: Arc<S3Store>,
+    pub(crate) store: Arc<dyn Store>,
+}
+
+impl Bed {
+    pub(crate) async fn new() -> Self {
+        let double = Double::start(BUCKET).await;
+        let settings = S3Settings { patience: short(), ..settings(&double.endpoint, BUCKET, "site/") };
+        Self::with(double, settings).await
+    }
+
+    pub(crate) async fn with(double: Double, settings: S3Settings) -> Self {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let bare = Arc::new(S3Store::open(settings, Arc::clone(&clock)).await.unwrap());
+        let rule = RetryRule {
+            first_wait: Duration::from_millis(2),
+            wait_max: Duration::from_millis(20),
+            deadline: Duration::from_secs(3),
+        };
+        let inner: Arc<dyn Store> = Arc::<S3Store>::clone(&bare);
+        let store = Arc::new(Retrying::new(inner, clock, Arc::new(OsEntropy), rule));
+        Self { double, bare, store }
+    }
+
+    /// The fault has struck, or the test shows nothing.
+    pub(crate) fn fired(&self, fault: Fault, times: u64) {
+        assert_eq!(self.double.plan.fired(fault), times, "{fault:?} struck another number of times");
+    }
+
+    pub(crate) async fn put(&self, name: &str, text: &str) -> Result<PutNew, StoreErrorKind> {
+        self.store.put_new(&key(name), body(text)).await.map_err(|error| error.kind)
+    }
+
+    pub(crate) async fn text(&self, name: &str) -> String {
+        let body = self.store.get(&key(name), Part::Whole).await.unwrap();
+        String::from_utf8(body.as_bytes().to_vec()).unwrap()
+    }
+
+    /// A log of so many fences in this store.
+    pub(crate) async fn log(&self, slots: u64) -> (LogEnv, SourceName) {
+        let env = LogEnv {
+            store: Arc::clone(&self.store),
+            keys: Arc::new(Keyring::of_file(FileKey::fresh(&OsEntropy))),
+            suite: Suite::default(),
+            clock: Arc::new(SystemClock::new()),
+            entropy: Arc::new(OsEntropy),
+        };
+        let source: SourceName = "main".parse().unwrap();
+        for _ in 0..slots {
+            fence::take(&env, &source, None).await.unwrap();
+        }
+        (env, source)
+    }
+}
+
+pub(crate) fn key(name: &str) -> ObjectKey {
+    name.parse().unwrap()
+}
+
+pub(crate) fn body(text: &str) -> Sealed {
+    Sealed::stored(Bytes::copy_from_slice(text.as_bytes()))
+}

@@ -80,3 +80,33 @@ async fn l9_when_the_bucket_hangs_and_then_is_gone_the_mirror_restores_alone_and
     daemon.signal(Signal::TERM);
     assert!(daemon.ended(crate::site::PATIENCE).success(), "{}", daemon.logged());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn l9_a_mirror_in_a_bucket_that_hangs_holds_nothing_up_and_restores_alone_when_it_has_caught_up() {
+    let server = Server::seaweed().await;
+    let bucket = server.bucket().await;
+    let stores =
+        format!("folder = \"{{at}}/near\"\n[[store]]\nname = \"far\"\n{}", store(&server.endpoint, &bucket, ""));
+    let site = Site::storing(&stores, &WHO, "heartbeat = \"1s\"", "segment_age = \"100ms\"");
+    let mut daemon = site.capturing();
+    let mirror = || site.json(&["status"])["mirrors"][0].clone();
+    insert(&site, 1..=100);
+    site.must(&["backup"]);
+    daemon.wait_until("the mirror is in step", || mirror()["phase"] == "in step");
+    servers::stop(&server, Signal::STOP);
+    insert(&site, 101..=200);
+    site.caught_up(&mut daemon);
+    daemon.wait_until("its lag shows", || mirror()["behind_objects"].as_u64().unwrap() > 0);
+    servers::stop(&server, Signal::CONT);
+    daemon.wait_until("the mirror is in step again", || {
+        let mirror = mirror();
+        mirror["phase"] == "in step" && mirror["behind_objects"] == 0
+    });
+    daemon.signal(Signal::TERM);
+    assert!(daemon.ended(crate::site::PATIENCE).success(), "{}", daemon.logged());
+    site.must(&["run", "--until-caught-up"]);
+    fs::remove_dir_all(site.path("near")).unwrap();
+    site.must(&["verify", "--store", "far"]);
+    assert_eq!(restored(&site, "from_the_bucket", &["--store", "far"]), "200|20100");
+    assert_eq!(gaps(&site, &["--store", "far"]), Vec::<Value>::new());
+}

@@ -252,6 +252,20 @@ fn l10_what_expires_leaves_a_mirror_too_also_one_that_was_away() {
     let into = shop.destination("from_mirror");
     shop.ok(&["restore", "--store", "two", "--to", "latest", "--into", &into, "--yes"]);
     assert_eq!(shop.server.psql("from_mirror", SUM), "20|190");
+
+    // The same by the job of an installation that may delete.
+    let config = fs::read_to_string(shop.path("holdfast.toml")).unwrap();
+    shop.write("holdfast.toml", &config.replace("bases = \"1s\"", "bases = \"1s\"\ndelete = true"));
+    shop.ok(&["backup"]);
+    rows(&shop, 20, 22);
+    shop.drain();
+    pause();
+    rows(&shop, 22, 24);
+    shop.drain();
+    shop.ok(&["run", "--jobs", "expire,sweep,verify"]);
+    assert_eq!(shop.bases(), 1);
+    assert_eq!(objects(&shop.path("one")), objects(&shop.path("two")));
+    shop.ok(&["verify", "--store", "two"]);
 }
 
 #[test]

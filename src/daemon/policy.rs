@@ -107,10 +107,12 @@ pub fn mirror_verdicts(mirror: &MirrorSight) -> Vec<(Verdict, &'static str)> {
     let holds = (Verdict::Again(again), "A required mirror holds up the acknowledgement");
     let damaged = (Verdict::GiveUp, "A mirror holds another object in its slot");
     let lacks = (Verdict::GiveUp, "The first store lacks what a mirror has");
+    let keeps = (Verdict::Again(again), "A mirror does not let go of what expired");
     let holds = mirror.holds_up.then_some(holds);
     let damaged = (!mirror.damaged.is_empty()).then_some(damaged);
     let lacks = (mirror.first_lacks > 0).then_some(lacks);
-    [phase, holds, damaged, lacks].into_iter().flatten().collect()
+    let keeps = (mirror.undeleted > 0).then_some(keeps);
+    [phase, holds, damaged, lacks, keeps].into_iter().flatten().collect()
 }
 
 /// The sentence for a job that did not succeed. Each heads a section of the runbook, too.

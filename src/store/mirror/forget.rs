@@ -41,6 +41,8 @@ pub(crate) struct Asked {
     proved: BTreeMap<SourceName, Slot>,
     expired: BTreeMap<SourceName, Vec<BaseId>>,
     torn: Option<(BaseId, bool)>,
+    /// What the mirror refused to delete.
+    pub(crate) undeleted: u64,
 }
 
 impl Mirror {
@@ -145,7 +147,7 @@ impl Mirror {
             if self.is_fence(key).await? {
                 return Ok(1);
             }
-            return self.remove(key).await.map(|()| 0);
+            return self.remove(key, asked).await.map(|()| 0);
         }
         if asked.newest.get(source).is_some_and(|newest| slot < *newest) {
             return Ok(0);
@@ -196,11 +198,11 @@ impl Mirror {
         if !asked.expired.get(source).is_some_and(|expired| expired.contains(&base)) {
             return Ok(0);
         }
-        self.remove(manifest).await?;
+        self.remove(manifest, asked).await?;
         let mut parts = Keys::new(&*self.store, layout::base_prefix(source, base), None);
         while let Some(part) = parts.next().await.map_err(PassError::Mirror)? {
             if matches!(layout::parse(&part), Some(Named::BasePart { .. })) {
-                self.remove(&part).await?;
+                self.remove(&part, asked).await?;
             }
         }
         Ok(0)
@@ -227,18 +229,18 @@ impl Mirror {
         };
         asked.torn = Some((base, torn));
         if torn && is_gone(first, part).await.map_err(PassError::First)? {
-            self.remove(part).await?;
+            self.remove(part, asked).await?;
         }
         Ok(())
     }
 
-    async fn remove(&self, key: &ObjectKey) -> Result<(), PassError> {
+    async fn remove(&self, key: &ObjectKey, asked: &mut Asked) -> Result<(), PassError> {
         let _changing = self.changing.lock().await;
         match self.store.delete(key).await {
             Ok(()) => Ok(()),
             // A lock, or no right to it: it keeps more than it should, and everything else goes on.
             Err(error) if matches!(error.kind, StoreErrorKind::Refused(refusal) if refusal != Refusal::NoStore) => {
-                self.change(|state| state.undeleted = state.undeleted.saturating_add(1));
+                asked.undeleted = asked.undeleted.saturating_add(1);
                 Ok(())
             }
             Err(error) => Err(PassError::Mirror(error)),

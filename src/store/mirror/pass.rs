@@ -94,12 +94,7 @@ pub(crate) fn is_mirrored(key: &ObjectKey) -> bool {
 impl Mirror {
     /// Compares and copies until nothing is missing.
     pub(crate) async fn pass(&self, first: &dyn Store, depth: Depth) -> Result<(), PassError> {
-        let (doubt, wish) = self.change(|state| {
-            if depth == Depth::Whole {
-                state.undeleted = 0;
-            }
-            (state.begin_pass(), state.wholes())
-        });
+        let (doubt, wish) = self.change(|state| (state.begin_pass(), state.wholes()));
         let mut asked = Asked::default();
         self.same_order(first).await?;
         self.see_damaged_again(first).await?;
@@ -119,9 +114,10 @@ impl Mirror {
         let now = (self.clock.now(), self.clock.tick());
         self.change(|state| {
             if depth == Depth::Whole {
-                state.whole_compared(wish, lacks, now.1);
+                state.whole_compared(wish, now.1);
             }
             state.first_lacks = state.first_lacks.max(lacks);
+            state.undeleted = state.undeleted.max(asked.undeleted);
             if state.doubts() == doubt {
                 state.compared(doubt, now.0);
             }

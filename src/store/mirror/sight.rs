@@ -198,9 +198,9 @@ impl State {
     }
 
     /// Everything was compared from the beginning.
-    pub(crate) fn whole_compared(&mut self, wish: u64, lacks: u64, tick: Tick) {
-        self.wholes.1 = wish;
-        (self.first_lacks, self.whole_at) = (lacks, tick);
+    pub(crate) fn whole_compared(&mut self, wish: u64, tick: Tick) {
+        (self.wholes.1, self.whole_at) = (wish, tick);
+        (self.first_lacks, self.undeleted) = (0, 0);
     }
 
     /// Which doubt a comparison that ends now would settle.

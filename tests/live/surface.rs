@@ -24,6 +24,7 @@ async fn the_pages_show_what_is_true() {
     daemon.wait_until("it is ready", || site.get("/ready").is_some_and(|(code, _)| code == 200));
     std::thread::sleep(Duration::from_millis(300));
     load.stop().await;
+    daemon.wait_until("the mirror has all of it", || site.json(&["status"])["mirrors"][0]["phase"] == "in step");
     assert_eq!(site.get("/live").unwrap(), (200, "{\"live\":true}".to_owned()));
     let status: serde_json::Value = serde_json::from_str(&site.get("/status").unwrap().1).unwrap();
     assert_eq!((&status["ready"], &status["sources"][0]["phase"]), (&true.into(), &"capturing".into()), "{status}");

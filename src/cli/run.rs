@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use crate::cli::args::{Job, RunArgs};
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, log_exit};
-use crate::cli::scene::{COMPARED_WITHIN, Scene};
+use crate::cli::scene::{COMPARED_WITHIN, MIRRORS_WITHIN, Scene};
 use crate::daemon::jobs::once::once;
 use crate::daemon::jobs::{Ended, planned};
 use crate::daemon::mirrors::Deletes;
@@ -48,6 +48,9 @@ async fn jobs(scene: &Scene, wanted: &[Job]) -> Result<Exit, Failure> {
     // A role that verifies may write nowhere, and needs no mirror.
     let writes = names.iter().any(|name| matches!(name, JobName::Expire | JobName::Sweep));
     let behind = if writes { Some(scene.behind(&env, Deletes::of(&scene.config)).await?) } else { None };
+    if let Some(behind) = &behind {
+        scene.settle(behind, MIRRORS_WITHIN).await;
+    }
     let env = behind.as_ref().map_or(env, |behind| behind.env.clone());
     let planned = planned(&scene.config, &env);
     let mut terminate = signal(SignalKind::terminate()).map_err(|error| Failure::of(Exit::Failed, error))?;

@@ -4,6 +4,7 @@
 //!   the first store deletes ─▶ the mirror is there: the same object, behind its own boundary
 //!                                    away, or in doubt ─▶ later, by comparing everything:
 //!        of a log:   in front of a boundary that opens with the key, and no fence
+//!        a boundary: behind a newer one; or taken back, since the first store still holds what stands in front of it
 //!        a base:     expired by the mirror's own log, bases and holds too; its manifest first, then its parts
 //!        parts:      of which no manifest is anywhere
 //!        a hold, a key's later wraps: never; they keep and open more, not less
@@ -47,13 +48,16 @@ pub(crate) struct Asked {
 
 impl Mirror {
     /// Deletes what the first store has deleted, if the mirror is there. What it misses it finds by comparing everything.
-    pub(crate) async fn delete(&self, key: &ObjectKey) {
+    pub(crate) async fn delete(&self, first: &dyn Store, key: &ObjectKey) {
         let late = {
             let state = self.state();
             matches!(state.phase, Phase::Away | Phase::Refused) || state.owes_whole()
         };
         let done = !late
-            && matches!(clock::timeout(&*self.clock, self.rule.answer_within, self.let_go(key)).await, Ok(Ok(true)));
+            && matches!(
+                clock::timeout(&*self.clock, self.rule.answer_within, self.let_go(first, key)).await,
+                Ok(Ok(true))
+            );
         if !done {
             self.want_whole();
         }
@@ -65,31 +69,37 @@ impl Mirror {
         self.wake.notify_one();
     }
 
-    async fn let_go(&self, key: &ObjectKey) -> Result<bool, StoreError> {
-        if !self.may_forget(key).await? {
+    async fn let_go(&self, first: &dyn Store, key: &ObjectKey) -> Result<bool, StoreError> {
+        if !self.may_forget(first, key).await? {
             // What says so may be on its way.
             self.wait_for(self.rule.answer_within, State::is_in_step).await;
-            if !self.may_forget(key).await? {
+            if !self.may_forget(first, key).await? {
                 return Ok(false);
             }
         }
+        self.delete_here(key).await.map(|()| true)
+    }
+
+    async fn delete_here(&self, key: &ObjectKey) -> Result<(), StoreError> {
         let _changing = self.changing.lock().await;
-        self.store.delete(key).await.map(|()| true)
+        self.store.delete(key).await?;
+        if let Some(Named::Boundary { source, .. }) = layout::parse(key) {
+            self.change(|state| state.know_boundary(&source, Slot::NONE));
+        }
+        Ok(())
     }
 
     /// Of a log nothing goes before the mirror itself has the boundary that says so, and of a base nothing before its
     /// manifest.
-    async fn may_forget(&self, key: &ObjectKey) -> Result<bool, StoreError> {
+    async fn may_forget(&self, first: &dyn Store, key: &ObjectKey) -> Result<bool, StoreError> {
         match layout::parse(key) {
-            Some(
-                Named::Segment { source, slot } | Named::Checkpoint { source, slot } | Named::Boundary { source, slot },
-            ) => {
-                if self.state().boundary_of(&source) > slot {
-                    return Ok(true);
-                }
-                let newest = newest_boundary(&*self.store, &source).await?;
-                self.change(|state| state.know_boundary(&source, newest));
-                Ok(newest > slot)
+            Some(Named::Segment { source, slot } | Named::Checkpoint { source, slot }) => {
+                self.is_behind(&source, slot).await
+            }
+            Some(Named::Boundary { source, slot }) => {
+                // The newest one is taken back where nothing was deleted yet.
+                let taken_back = newest_boundary(first, &source).await? < slot;
+                Ok(taken_back || self.is_behind(&source, slot).await?)
             }
             Some(Named::BasePart { source, base, .. }) => {
                 if self.state().is_torn(base) {
@@ -110,6 +120,16 @@ impl Mirror {
             )
             | None => Ok(true),
         }
+    }
+
+    /// Whether the mirror holds a boundary behind which that slot has expired.
+    async fn is_behind(&self, source: &SourceName, slot: Slot) -> Result<bool, StoreError> {
+        if self.state().boundary_of(source) > slot {
+            return Ok(true);
+        }
+        let newest = newest_boundary(&*self.store, source).await?;
+        self.change(|state| state.know_boundary(source, newest));
+        Ok(newest > slot)
     }
 
     /// An object that only the mirror holds: 1 if the first store has lost it, 0 if it was expired.
@@ -144,7 +164,8 @@ impl Mirror {
         }
         if slot < self.proved(first, source, asked).await? {
             // Fences never expire: one that the first store lacks is lost.
-            if self.is_fence(key).await? {
+            let segment = matches!(layout::parse(key), Some(Named::Segment { .. }));
+            if segment && is_fence(&*self.store, key).await.map_err(PassError::Mirror)? {
                 return Ok(1);
             }
             return self.remove(key, asked).await.map(|()| 0);
@@ -154,7 +175,29 @@ impl Mirror {
         }
         let newest = newest_boundary(first, source).await.map_err(PassError::First)?;
         asked.newest.insert(source.clone(), newest);
-        Ok(u64::from(newest <= slot))
+        let boundary = matches!(layout::parse(key), Some(Named::Boundary { .. }));
+        if newest > slot || !boundary || !self.is_taken_back(first, source, slot).await? {
+            return Ok(u64::from(newest <= slot));
+        }
+        if self.retention.is_some() {
+            self.remove(key, asked).await?;
+        }
+        Ok(0)
+    }
+
+    /// Whether a boundary that the first store lacks was taken back there: nothing in front of it has gone. Where it was
+    /// lost instead, nothing but fences is left there.
+    async fn is_taken_back(&self, first: &dyn Store, source: &SourceName, slot: Slot) -> Result<bool, PassError> {
+        let mut before = slot.before();
+        while before != Slot::NONE {
+            match is_fence(first, &layout::segment(source, before)).await {
+                Ok(true) => before = before.before(),
+                Ok(false) => return Ok(true),
+                Err(error) if error.kind == StoreErrorKind::Missing => return Ok(false),
+                Err(error) => return Err(PassError::First(error)),
+            }
+        }
+        Ok(true)
     }
 
     /// From where on everything must be there: proved in the first store, and the same in the mirror.
@@ -169,16 +212,6 @@ impl Mirror {
         }
         asked.proved.insert(source.clone(), proved);
         Ok(proved)
-    }
-
-    /// What cannot be read is taken for one, and stays.
-    async fn is_fence(&self, key: &ObjectKey) -> Result<bool, PassError> {
-        if !matches!(layout::parse(key), Some(Named::Segment { .. })) {
-            return Ok(false);
-        }
-        let bytes = u64::try_from(HEADER_BYTES_MAX).unwrap_or(u64::MAX);
-        let start = self.store.get(key, Part::First { bytes }).await.map_err(PassError::Mirror)?;
-        Ok(Header::decode(start.as_bytes()).map_or(true, |(header, _)| header.kind == ObjectKind::Fence))
     }
 
     async fn surplus_base(
@@ -235,8 +268,7 @@ impl Mirror {
     }
 
     async fn remove(&self, key: &ObjectKey, asked: &mut Asked) -> Result<(), PassError> {
-        let _changing = self.changing.lock().await;
-        match self.store.delete(key).await {
+        match self.delete_here(key).await {
             Ok(()) => Ok(()),
             // A lock, or no right to it: it keeps more than it should, and everything else goes on.
             Err(error) if matches!(error.kind, StoreErrorKind::Refused(refusal) if refusal != Refusal::NoStore) => {
@@ -281,4 +313,11 @@ pub(crate) async fn is_gone(store: &dyn Store, key: &ObjectKey) -> Result<bool, 
         Err(error) if error.kind == StoreErrorKind::Missing => Ok(true),
         Err(error) => Err(error),
     }
+}
+
+/// What cannot be read is taken for one, and stays.
+async fn is_fence(store: &dyn Store, segment: &ObjectKey) -> Result<bool, StoreError> {
+    let bytes = u64::try_from(HEADER_BYTES_MAX).unwrap_or(u64::MAX);
+    let start = store.get(segment, Part::First { bytes }).await?;
+    Ok(Header::decode(start.as_bytes()).map_or(true, |(header, _)| header.kind == ObjectKind::Fence))
 }

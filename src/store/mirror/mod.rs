@@ -310,7 +310,7 @@ impl Store for Mirrored {
         self.still_first(key)?;
         self.first.delete(key).await?;
         if pass::is_mirrored(key) {
-            join_all(self.mirrors.iter().map(|mirror| mirror.delete(key))).await;
+            join_all(self.mirrors.iter().map(|mirror| mirror.delete(&*self.first, key))).await;
         }
         Ok(())
     }

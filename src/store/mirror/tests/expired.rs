@@ -119,3 +119,33 @@ async fn what_a_mirror_refuses_to_delete_stays_and_keeps_nothing_else_from_it() 
     let sight = world.mirror().sight();
     assert_eq!((sight.undeleted, sight.first_lacks, sight.phase), (2, 0, Phase::InStep), "{sight:?}");
 }
+
+#[tokio::test]
+async fn a_boundary_that_was_taken_back_leaves_a_mirror_and_one_that_was_lost_does_not() {
+    let world = world(Duty::BestEffort);
+    for slot in 1..=6 {
+        let kind = if slot == 4 { ObjectKind::Fence } else { ObjectKind::Data };
+        world.put(&segment(slot), &object(kind, slot, 1, 1)).await.unwrap();
+    }
+    let (key, sealed) = boundary(5);
+    for away in [false, true] {
+        world.put(&key, &sealed).await.unwrap();
+        world.catches_up().await;
+        assert!(world.far.inner.size(&key).await.is_ok());
+        world.far.set(if away { DOWN } else { UP });
+        world.store.delete(&key).await.unwrap();
+        world.far.set(UP);
+        world.catches_up().await;
+        assert!(world.far.inner.size(&key).await.is_err(), "away: {away}; the next one of that name is another object");
+    }
+    // What stood in front of it has gone: then it was no hold that came meanwhile.
+    world.put(&key, &sealed).await.unwrap();
+    world.catches_up().await;
+    for slot in 1..=3 {
+        world.first.inner.tamper(&segment(slot), None);
+    }
+    world.first.inner.tamper(&key, None);
+    world.mirror().want_whole();
+    world.until("the loss is noticed", |sight| sight.first_lacks > 0).await;
+    assert!(world.far.inner.size(&key).await.is_ok() && world.far.inner.size(&segment(1)).await.is_ok());
+}

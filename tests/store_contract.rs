@@ -1,6 +1,6 @@
 //! One body for every store: what the contract on `Store` promises, each promise a test of each store.
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
-#![expect(clippy::disallowed_methods, reason = "servers of tests run beside them")]
+#![expect(clippy::disallowed_methods, reason = "servers of tests run beside them, and mirrors follow")]
 
 #[path = "s3/mod.rs"]
 #[expect(dead_code, unreachable_pub, reason = "each test program uses what it needs")]
@@ -27,6 +27,9 @@ macro_rules! every_store_keeps {
         every_store_keeps!(@ordered retrying_folder $($promise)*);
         every_store_keeps!(@ordered double $($promise)*);
         every_store_keeps!(@ordered moto $($promise)*);
+        every_store_keeps!(@ordered mirrored_memory $($promise)*);
+        every_store_keeps!(@ordered mirrored_folder $($promise)*);
+        every_store_keeps!(@ordered mirrored_bucket $($promise)*);
         every_store_keeps!(@ seaweed $($promise)* pages_of_a_log_hold_every_name_once_in_order
             an_order_of_folders_is_refused_and_never_a_hole of_eight_racers_exactly_one_wins_a_few_times);
     };

@@ -1,8 +1,12 @@
 //! The whole command line as a value: what can be asked for, and the help that an operator reads at three in the morning.
 
 mod retention;
+mod stores;
+mod verify;
 
 pub use retention::{ExpireArgs, HoldAddArgs, HoldRemoveArgs, HoldVerb};
+pub use stores::{CatalogVerb, CheckArgs, ListArgs, PromoteArgs, StoreChoice, StoreVerb};
+pub use verify::{Since, VerifyArgs};
 
 use std::ffi::OsString;
 use std::fmt;
@@ -15,10 +19,6 @@ use crate::config::PostgresUrl;
 use crate::model::{SourceName, Timestamp};
 use crate::restore::target::{Target, mark, time};
 use crate::step::{Death, DeathError};
-
-mod verify;
-
-pub use verify::{Since, VerifyArgs};
 
 /// Keeps one continuous, encrypted history of PostgreSQL, and brings it back as it was at any moment.
 #[derive(Debug, Parser)]
@@ -83,6 +83,9 @@ pub enum Verb {
     Status,
     /// Put a named point into the history, to restore to it later with --to mark:NAME
     Mark(MarkArgs),
+    /// The stores, and which of them decides
+    #[command(subcommand, subcommand_value_name = "VERB", subcommand_help_heading = "Verbs")]
+    Store(StoreVerb),
     /// The key that opens everything in the store
     #[command(subcommand, subcommand_value_name = "VERB", subcommand_help_heading = "Verbs")]
     Keys(KeysVerb),
@@ -107,14 +110,6 @@ pub struct InitArgs {
     /// Do not ask before --remove; needed without a terminal
     #[arg(long)]
     pub yes: bool,
-}
-
-/// `check`
-#[derive(Debug, Arguments)]
-pub struct CheckArgs {
-    /// Do what check proposes for tables without a usable replica identity
-    #[arg(long)]
-    pub fix: bool,
 }
 
 /// `run`
@@ -149,14 +144,6 @@ pub struct BackupArgs {
     pub source: Option<SourceName>,
 }
 
-/// `list`
-#[derive(Debug, Arguments)]
-pub struct ListArgs {
-    /// Of this source alone
-    #[arg(long, value_name = "NAME")]
-    pub source: Option<SourceName>,
-}
-
 const FIND: &str = "\
 Examples:
   What deleted from orders since noon? The xid it prints goes into restore --to before-xid:
@@ -167,6 +154,9 @@ Examples:
 /// `find`
 #[derive(Debug, Arguments)]
 pub struct FindArgs {
+    /// The store.
+    #[command(flatten)]
+    pub store: StoreChoice,
     /// In this source [default: in every source]
     #[arg(long, value_name = "NAME")]
     pub source: Option<SourceName>,
@@ -231,6 +221,9 @@ empty one, and run it again.";
 /// `restore`
 #[derive(Debug, Arguments)]
 pub struct RestoreArgs {
+    /// The store.
+    #[command(flatten)]
+    pub store: StoreChoice,
     /// Where to stop: latest, a time with its zone, lsn:, xid:, before-xid: or mark:
     #[arg(long, value_name = "TARGET")]
     pub to: Target,
@@ -350,13 +343,6 @@ pub enum KeysVerb {
     },
     /// Wrap every data key of the store for the keys of today, so that old objects open with these; rewrites no object
     Rewrap,
-}
-
-/// `catalog`
-#[derive(Clone, Copy, Debug, Subcommand)]
-pub enum CatalogVerb {
-    /// Make the catalog anew from the store
-    Rebuild,
 }
 
 impl Args {

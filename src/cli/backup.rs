@@ -9,8 +9,10 @@ use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::progress::BytesBar;
 use crate::cli::restore;
-use crate::cli::scene::Scene;
+use crate::cli::scene::{MIRRORS_WITHIN, Scene};
 use crate::codec::base::Manifest;
+use crate::config::SourceSettings;
+use crate::daemon::mirrors::Deletes;
 use crate::daemon::{assemble, control};
 use crate::log::{History, LogEnv};
 use crate::model::SourceName;
@@ -27,17 +29,29 @@ pub async fn run(scene: &Scene, args: &BackupArgs) -> Result<Exit, Failure> {
         scene.config.need_source(Some(wanted.as_str()))?;
     }
     let mut taken = by_daemon(scene, &env, wanted).await?;
-    for source in sources.into_iter().filter(|_| taken.is_empty()).collect::<Vec<_>>() {
-        let log = History::load(&env, &source.name).await?.log;
-        let target = assemble::target(source)?;
-        let claims = scene.config.service.state_dir.as_deref().map(assemble::base_claims);
-        let order = BaseOrder { source: source.name.clone(), target, jobs: scene.config.base.jobs, log, claims };
-        taken.push(take(scene, &env, &order).await?);
+    if taken.is_empty() {
+        taken = by_ourselves(scene, &env, &sources).await?;
     }
     let text: Vec<_> = taken.iter().map(line).collect();
     let answer: Vec<_> = taken.iter().map(summary).collect();
     scene.out.answer(&json!({ "bases": answer }), &text.join("\n"));
     Ok(Exit::Done)
+}
+
+/// Bases that this process takes.
+async fn by_ourselves(scene: &Scene, env: &LogEnv, sources: &[&SourceSettings]) -> Result<Vec<Manifest>, Failure> {
+    let behind = scene.behind(env, Deletes::Nothing).await?;
+    let env = &behind.env;
+    let mut taken = Vec::new();
+    for source in sources {
+        let log = History::load(env, &source.name).await?.log;
+        let target = assemble::target(source)?;
+        let claims = scene.config.service.state_dir.as_deref().map(assemble::base_claims);
+        let order = BaseOrder { source: source.name.clone(), target, jobs: scene.config.base.jobs, log, claims };
+        taken.push(take(scene, env, &order).await?);
+    }
+    scene.settle(&behind, MIRRORS_WITHIN).await;
+    Ok(taken)
 }
 
 /// The bases that a running daemon took or was taking; none if no daemon runs.

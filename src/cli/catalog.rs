@@ -15,9 +15,14 @@ use crate::log::{Entry, History};
 use crate::model::SourceName;
 
 /// Runs `catalog rebuild`.
-pub async fn run(scene: &Scene, verb: CatalogVerb) -> Result<Exit, Failure> {
-    let CatalogVerb::Rebuild = verb;
-    let answer = match ask::daemon(scene, &json!({ "verb": "catalog_rebuild" })).await? {
+pub async fn run(scene: &Scene, verb: &CatalogVerb) -> Result<Exit, Failure> {
+    let CatalogVerb::Rebuild(choice) = verb;
+    // A daemon knows its first store alone.
+    let asked = match choice.name {
+        None => ask::daemon(scene, &json!({ "verb": "catalog_rebuild" })).await?,
+        Some(_) => None,
+    };
+    let answer = match asked {
         Some(answer) => answer,
         None => counted(&rebuild(scene).await?),
     };

@@ -8,13 +8,13 @@ use crate::cli::failure::Failure;
 use crate::cli::init;
 use crate::cli::scene::Scene;
 use crate::config::{SourceSettings, StorePlace};
-use crate::daemon::{assemble, chain};
-use crate::log::{History, LogEnv};
+use crate::daemon::{assemble, chain, mirrors};
+use crate::log::{History, LogEnv, hold};
 use crate::model::Lsn;
 use crate::restore::bases;
 use crate::source::postgres::check::{self, CheckPlan, Finding, Verdict};
-use crate::store::probe_refuses_overwrite;
 use crate::store::s3::{Lock, Protection, S3Place, Versioning};
+use crate::store::{probe_refuses_overwrite, sources};
 
 /// What was found, of which source; `None` for what concerns all.
 struct Found<'a> {
@@ -41,6 +41,10 @@ pub async fn run(scene: &Scene, args: &CheckArgs) -> Result<Exit, Failure> {
             None
         }
     };
+    if let Some(env) = env.as_ref().filter(|_| !scene.from_mirror) {
+        let all = of_mirrors(scene, env).await;
+        found.extend(all.into_iter().map(|finding| Found { source: None, finding }));
+    }
     for source in scene.config.need_sources()? {
         if args.fix {
             init::prepare(scene, source).await?;
@@ -80,6 +84,49 @@ async fn probe(env: &LogEnv) -> Finding {
             }
         },
     }
+}
+
+/// Whether each mirror is there and keeps the contract, and whether the stores agree on which of them decides.
+async fn of_mirrors(scene: &Scene, env: &LogEnv) -> Vec<Finding> {
+    let mut found = vec![match mirrors::may_decide(env, &scene.config).await {
+        Ok(_silent) => finding("first store", Verdict::Ok, &format!("{} decides", scene.config.store.name), ""),
+        Err(error) => {
+            finding("first store", Verdict::Failure, &chain(&error), "see `Another store was made the first one`")
+        }
+    }];
+    if scene.config.mirrors.is_empty() {
+        let remedy = "add a second [[store]], on another disk or in another region: the daemon keeps it in step";
+        found.push(finding("mirror", Verdict::Warning, "there is none: with the store all history is lost", remedy));
+    }
+    for settings in &scene.config.mirrors {
+        let store = match assemble::open_store(settings, &scene.clock, &scene.entropy).await {
+            Ok(store) => store,
+            Err(error) => {
+                let verdict = if settings.required { Verdict::Failure } else { Verdict::Warning };
+                let what = format!("{}: {}", settings.name, chain(&error));
+                found.push(finding("mirror", verdict, &what, "see to it; the daemon catches up by itself"));
+                continue;
+            }
+        };
+        let there = LogEnv { store, ..env.clone() };
+        let probed = probe(&there).await;
+        found.push(Finding { name: "mirror", what: format!("{}: {}", settings.name, probed.what), ..probed });
+        found.extend(of_holds(env, &there, &settings.name).await);
+    }
+    found
+}
+
+/// Holds that were taken off while a mirror was away stay there, and keep more than they need.
+async fn of_holds(first: &LogEnv, mirror: &LogEnv, name: &str) -> Option<Finding> {
+    let mut left = Vec::new();
+    for source in sources(&*mirror.store).await.ok()? {
+        let ours = hold::list(first, &source).await.ok()?;
+        let theirs = hold::list(mirror, &source).await.ok()?;
+        left.extend(theirs.into_iter().filter(|hold| !ours.contains(hold)).map(|hold| hold.name.to_string()));
+    }
+    let what = format!("{name}: keeps holds that the first store does not have: {}", left.join(", "));
+    let remedy = "take them off there too with `holdfast hold remove NAME`, or put them back with `hold add`";
+    (!left.is_empty()).then(|| finding("mirror", Verdict::Warning, &what, remedy))
 }
 
 /// What guards a bucket's objects from whoever holds credentials. A prefix without is no failure: the log is as exact.

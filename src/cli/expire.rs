@@ -9,8 +9,9 @@ use crate::cli::ask;
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, log_exit};
 use crate::cli::restore;
-use crate::cli::scene::Scene;
+use crate::cli::scene::{COMPARED_WITHIN, MIRRORS_WITHIN, Scene};
 use crate::daemon::expire::{self, ExpireError, Expiry, Order};
+use crate::daemon::mirrors::Deletes;
 use crate::log::retention::Refusal;
 use crate::restore::windows::Window;
 use crate::store::sources;
@@ -18,6 +19,12 @@ use crate::store::sources;
 /// Runs `expire`.
 pub async fn run(scene: &Scene, args: &ExpireArgs) -> Result<Exit, Failure> {
     let env = scene.env().await?;
+    let behind = if args.yes { Some(scene.behind(&env, Deletes::Expired).await?) } else { None };
+    if let Some(behind) = &behind {
+        // What an expiry before this one announced or took back is in the mirrors before this one begins.
+        scene.settle(behind, MIRRORS_WITHIN).await;
+    }
+    let env = behind.as_ref().map_or(env, |behind| behind.env.clone());
     let all = match &args.source {
         Some(source) => vec![source.clone()],
         None => sources(&*env.store).await?,
@@ -30,6 +37,10 @@ pub async fn run(scene: &Scene, args: &ExpireArgs) -> Result<Exit, Failure> {
             Ok(expiry) => told.push(expiry),
             Err(error) => failures.push(failed(error)),
         }
+    }
+    if let Some(behind) = &behind {
+        behind.compare_everything();
+        scene.settle(behind, COMPARED_WITHIN).await;
     }
     if args.yes && !told.is_empty() {
         // What is gone from the store leaves the catalog too; without a daemon it does when the next one opens it.

@@ -7,7 +7,9 @@ use crate::config::{ConfigError, NeedError};
 use crate::daemon::assemble::AssembleError;
 use crate::daemon::jobs::once::NotInThisVersion;
 use crate::log::{LogError, ObjectErrorKind};
-use crate::store::{StoreError, StoreErrorKind};
+use crate::store::mirror::PassError;
+use crate::store::order::OrderError;
+use crate::store::{Refusal, StoreError, StoreErrorKind};
 
 /// Why a verb failed, and how it ends.
 #[derive(Debug)]
@@ -48,6 +50,7 @@ impl From<AssembleError> for Failure {
             AssembleError::Key(_)
             | AssembleError::DataKey(_)
             | AssembleError::Store(_)
+            | AssembleError::Stranger(_)
             | AssembleError::Overwrites { .. } => Exit::Unavailable,
             AssembleError::Target { .. } => Exit::Usage,
         };
@@ -64,8 +67,31 @@ impl From<NotInThisVersion> for Failure {
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         let exit = match error.kind {
+            StoreErrorKind::Refused(Refusal::Deposed) => Exit::Fenced,
             StoreErrorKind::Missing | StoreErrorKind::Short { .. } => Exit::VerificationFailed,
             StoreErrorKind::Unavailable | StoreErrorKind::Unanswered | StoreErrorKind::Refused(_) => Exit::Unavailable,
+        };
+        Self::of(exit, error)
+    }
+}
+
+impl From<OrderError> for Failure {
+    fn from(error: OrderError) -> Self {
+        let exit = match &error {
+            OrderError::Store(_) => Exit::Unavailable,
+            OrderError::Damaged { .. } => Exit::VerificationFailed,
+            OrderError::Deposed { .. } | OrderError::Contested { .. } => Exit::Fenced,
+        };
+        Self::of(exit, error)
+    }
+}
+
+impl From<PassError> for Failure {
+    fn from(error: PassError) -> Self {
+        let exit = match &error {
+            PassError::First(_) | PassError::Mirror(_) => Exit::Unavailable,
+            PassError::OtherHistory { .. } | PassError::Order(_) => Exit::VerificationFailed,
+            PassError::Deposed(_) => Exit::Fenced,
         };
         Self::of(exit, error)
     }
@@ -81,6 +107,7 @@ impl From<LogError> for Failure {
 pub const fn log_exit(error: &LogError) -> Exit {
     match error {
         LogError::Store(error) => match error.kind {
+            StoreErrorKind::Refused(Refusal::Deposed) => Exit::Fenced,
             StoreErrorKind::Missing | StoreErrorKind::Short { .. } => Exit::VerificationFailed,
             StoreErrorKind::Unavailable | StoreErrorKind::Unanswered | StoreErrorKind::Refused(_) => Exit::Unavailable,
         },

@@ -52,6 +52,10 @@ enum Kept {
 impl Kept {
     /// Looks for the catalog. What is wrong with it is no trouble of the verb.
     async fn find(scene: &Scene) -> Self {
+        // The catalog is the first store's.
+        if scene.from_mirror {
+            return Self::Nowhere;
+        }
         let Some(state_dir) = scene.config.service.state_dir.as_deref() else { return Self::Nowhere };
         match control::is_there(state_dir).await {
             Ok(true) => Self::Asked(state_dir.to_owned()),

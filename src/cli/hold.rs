@@ -1,14 +1,17 @@
 //! The verb `hold`: keeps a stretch of history for an investigation, shows what is kept, and lets it go.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use crate::cli::args::{HoldAddArgs, HoldRemoveArgs, HoldVerb};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
-use crate::cli::out::confirm;
-use crate::cli::scene::Scene;
+use crate::cli::out::{self, confirm};
+use crate::cli::scene::{MIRRORS_WITHIN, Scene};
 use crate::daemon::chain;
 use crate::daemon::expire::{self, Held};
+use crate::daemon::mirrors::{self, Deletes};
 use crate::log::hold::{self, Added};
 use crate::log::{History, Hold, LogEnv};
 use crate::model::{SourceName, Timestamp};
@@ -19,8 +22,13 @@ use crate::store::sources;
 pub async fn run(scene: &Scene, verb: &HoldVerb) -> Result<Exit, Failure> {
     let env = scene.env().await?;
     match verb {
-        HoldVerb::Add(args) => add(scene, &env, args).await,
-        HoldVerb::List => list(scene, &env).await,
+        HoldVerb::Add(args) => {
+            let behind = scene.behind(&env, Deletes::Nothing).await?;
+            let added = add(scene, &behind.env, args).await;
+            scene.settle(&behind, MIRRORS_WITHIN).await;
+            added
+        }
+        HoldVerb::List(_) => list(scene, &env).await,
         HoldVerb::Remove(args) => remove(scene, &env, args).await,
     }
 }
@@ -103,10 +111,19 @@ async fn list(scene: &Scene, env: &LogEnv) -> Result<Exit, Failure> {
 async fn remove(scene: &Scene, env: &LogEnv, args: &HoldRemoveArgs) -> Result<Exit, Failure> {
     let name = &args.name;
     confirm(args.yes, &format!("what hold {name} kept may expire from now on"))?;
-    let mut removed = Vec::new();
+    mirrors::may_decide(env, &scene.config).await?;
+    let mut removed = BTreeSet::new();
     for source in wanted(env, args.source.as_ref()).await? {
         if hold::remove(env, &source, name).await? {
-            removed.push(source.to_string());
+            removed.insert(source.to_string());
+        }
+        // From each mirror, too, also if it was away when the first store's went: a mirror keeps a hold that only it has.
+        for (mirror, removing) in mirrors::remove_hold(env, &scene.config, &source, name).await {
+            match removing {
+                Ok(true) => drop(removed.insert(source.to_string())),
+                Ok(false) => {}
+                Err(why) => out::note(&format!("the hold stays in mirror {mirror} for now ({why}); run this again")),
+            }
         }
     }
     if removed.is_empty() {
@@ -115,7 +132,8 @@ async fn remove(scene: &Scene, env: &LogEnv, args: &HoldRemoveArgs) -> Result<Ex
             if configured { "that hold is in the configuration: take it out there" } else { "there is no such hold" };
         return Err(Failure::text(Exit::Failed, sentence));
     }
-    scene.out.answer(&json!({ "removed": removed }), &format!("hold {name} is gone from {}", removed.join(", ")));
+    let names: Vec<_> = removed.into_iter().collect();
+    scene.out.answer(&json!({ "removed": names }), &format!("hold {name} is gone from {}", names.join(", ")));
     Ok(Exit::Done)
 }
 

@@ -8,10 +8,10 @@ use crate::cli::failure::Failure;
 use crate::cli::keys;
 use crate::cli::out;
 use crate::cli::scene::Scene;
-use crate::config::{Identity, SourceSettings, StorePlace};
+use crate::config::{Identity, SourceSettings, StorePlace, StoreSettings};
 use crate::connect::{Mode, Session};
 use crate::crypto::file::FileKey;
-use crate::daemon::assemble;
+use crate::daemon::{assemble, strangers};
 use crate::source::postgres::init::{self, IdentityRule, InitPlan, InitReport, Run};
 use crate::store::FolderStore;
 
@@ -22,7 +22,7 @@ pub async fn run(scene: &Scene, args: &InitArgs) -> Result<Exit, Failure> {
         let sentence = "init --remove takes slot, triggers and publication away, and capture ends";
         out::confirm(args.yes || args.dry_run, sentence)?;
     } else {
-        store_and_key(scene, args, &mut done).await?;
+        stores_and_key(scene, args, &mut done).await?;
     }
     let mut warnings = Vec::new();
     for source in &scene.config.sources {
@@ -69,39 +69,78 @@ pub async fn prepare(scene: &Scene, source: &SourceSettings) -> Result<(), Failu
     on_source(scene, source, &args).await.map(drop)
 }
 
-/// The store, and a key for a store that holds nothing yet: never a new key beside a log that another one sealed.
-async fn store_and_key(scene: &Scene, args: &InitArgs, done: &mut Vec<String>) -> Result<(), Failure> {
-    let place = &scene.config.store.place;
-    let opened = assemble::open_store(&scene.config.store, &scene.clock, &scene.entropy).await;
-    let opened = match (opened, place) {
-        (Ok(store), _) => Some(store),
-        (Err(_), StorePlace::Folder(_)) => None,
-        // A bucket has owners, rules and a price: whoever answers for them makes it.
-        (Err(error), StorePlace::S3(_)) => return Err(error.into()),
-    };
-    let is_empty = match &opened {
-        None => true,
-        Some(store) => crate::store::sources(&**store).await?.is_empty(),
-    };
-    if let (true, StorePlace::S3(bucket)) = (is_empty, place) {
-        assemble::bucket(bucket, &scene.clock).await?.refuse_foreign().await?;
+/// The stores, and a key where they hold nothing yet: never a new key beside a log that another one sealed.
+async fn stores_and_key(scene: &Scene, args: &InitArgs, done: &mut Vec<String>) -> Result<(), Failure> {
+    let (mut holding, mut missing) = (Vec::new(), Vec::new());
+    for settings in scene.config.stores() {
+        match look(scene, settings).await? {
+            Stand::Missing => missing.push(settings),
+            Stand::Holding => holding.push(settings),
+            Stand::Empty => {}
+        }
+    }
+    let first = &scene.config.store;
+    if let (true, Some(mirror)) = (!holding.contains(&first), holding.first()) {
+        // A new log in an empty first store would hide the one that the mirror holds.
+        let (what, mirror) = (if missing.contains(&first) { "not there" } else { "empty" }, &mirror.name);
+        let sentence = format!(
+            "store {} is {what}, and mirror {mirror} holds a log: bring the store back, or make the mirror the first \
+             one with `holdfast store promote {mirror}`",
+            first.name
+        );
+        return Err(Failure::text(Exit::Unavailable, sentence));
     }
     if scene.config.key.kms.is_some() {
         done.push(keys::prove_service(scene).await?);
     } else {
-        key_file(scene, args, is_empty, done)?;
+        key_file(scene, args, holding.is_empty(), done)?;
     }
-    match (opened, place) {
-        (Some(_), _) => done.push(format!("store {place} is there")),
-        (None, StorePlace::Folder(folder)) => {
-            if !args.dry_run {
-                FolderStore::create(folder).await?;
+    for settings in holding {
+        let alone = scene.config.clone().with_store_alone(&settings.name)?;
+        let env = assemble::log_env(&alone, &scene.clock, &scene.entropy).await?;
+        let ours = strangers::refuse(&env, &settings.place.to_string()).await;
+        ours.map_err(assemble::AssembleError::from)?;
+    }
+    for settings in scene.config.stores() {
+        let place = &settings.place;
+        match place {
+            StorePlace::Folder(folder) if missing.contains(&settings) => {
+                if !args.dry_run {
+                    FolderStore::create(folder).await?;
+                }
+                done.push(format!("store {place} made"));
             }
-            done.push(format!("store {place} made"));
+            StorePlace::Folder(_) | StorePlace::S3(_) => done.push(format!("store {place} is there")),
         }
-        (None, StorePlace::S3(_)) => {}
     }
     Ok(())
+}
+
+/// What stands where a store is to be.
+enum Stand {
+    /// Nothing: a folder that can be made.
+    Missing,
+    /// A store without a log.
+    Empty,
+    /// A store with a log.
+    Holding,
+}
+
+async fn look(scene: &Scene, settings: &StoreSettings) -> Result<Stand, Failure> {
+    let opened = assemble::open_store(settings, &scene.clock, &scene.entropy).await;
+    let store = match (opened, &settings.place) {
+        (Ok(store), _) => store,
+        (Err(_), StorePlace::Folder(_)) => return Ok(Stand::Missing),
+        // A bucket has owners, rules and a price: whoever answers for them makes it.
+        (Err(error), StorePlace::S3(_)) => return Err(error.into()),
+    };
+    if !crate::store::sources(&*store).await?.is_empty() {
+        return Ok(Stand::Holding);
+    }
+    if let StorePlace::S3(bucket) = &settings.place {
+        assemble::bucket(bucket, &scene.clock).await?.refuse_foreign().await?;
+    }
+    Ok(Stand::Empty)
 }
 
 fn key_file(scene: &Scene, args: &InitArgs, store_is_empty: bool, done: &mut Vec<String>) -> Result<(), Failure> {

@@ -8,11 +8,12 @@ use crate::cli::args::KeysVerb;
 use crate::cli::ask;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
-use crate::cli::scene::Scene;
+use crate::cli::scene::{MIRRORS_WITHIN, Scene};
 use crate::crypto::file::{FileKey, KeyFile, KeyFileError, KeyFileErrorKind, write_identity};
 use crate::crypto::keyring::recipient_name;
 use crate::crypto::recovery::RecoveryIdentity;
 use crate::daemon::assemble;
+use crate::daemon::mirrors::Deletes;
 use crate::log::rewrap::{self, Rewrapped};
 use crate::log::wrapped::{self, Stretch};
 use crate::store;
@@ -148,7 +149,8 @@ async fn rotate(scene: &Scene, file: bool) -> Result<(), Failure> {
 
 /// Wraps what can be opened, and names what cannot.
 async fn rewrap(scene: &Scene) -> Result<Exit, Failure> {
-    let env = scene.env().await?;
+    let behind = scene.behind(&scene.env().await?, Deletes::Nothing).await?;
+    let env = behind.env.clone();
     let (mut now, mut already, mut closed) = (0_u64, 0_u64, Vec::new());
     for source in store::sources(&*env.store).await? {
         for stretch in wrapped::stretches(&env, &source).await? {
@@ -165,6 +167,7 @@ async fn rewrap(scene: &Scene) -> Result<Exit, Failure> {
         text.push_str("\ncannot be opened: ");
         text.push_str(stretch);
     }
+    scene.settle(&behind, MIRRORS_WITHIN).await;
     scene.out.answer(&json!({ "wrapped": now, "already": already, "closed": closed }), &text);
     Ok(if closed.is_empty() { Exit::Done } else { Exit::Unavailable })
 }

@@ -23,15 +23,20 @@ pub mod restore;
 pub mod run;
 pub mod scene;
 pub mod status;
+pub mod store;
 pub mod verify;
 
 use std::ffi::OsString;
+use std::time::Duration;
 
 use crate::cli::args::{Args, Verb};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::out::Out;
 use crate::cli::scene::Scene;
+
+/// How long the end of a process waits for what was begun and nobody waits for.
+const GOODBYE_WITHIN: Duration = Duration::from_secs(2);
 
 /// Runs the verb of a command line, the program's name first.
 pub fn main(line: impl IntoIterator<Item = OsString>) -> Exit {
@@ -52,7 +57,12 @@ pub fn main(line: impl IntoIterator<Item = OsString>) -> Exit {
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let ended = match runtime {
-        Ok(runtime) => runtime.block_on(Box::pin(dispatch(&args))),
+        Ok(runtime) => {
+            let ended = runtime.block_on(Box::pin(dispatch(&args)));
+            // A thread that hangs in a disk that is gone must not keep the process.
+            runtime.shutdown_timeout(GOODBYE_WITHIN);
+            ended
+        }
         Err(error) => Err(Failure::of(Exit::Failed, error)),
     };
     match ended {
@@ -76,7 +86,8 @@ async fn dispatch(args: &Args) -> Result<Exit, Failure> {
         Verb::Hold(verb) => hold::run(&scene, verb).await,
         Verb::Status => status::run(&scene).await,
         Verb::Mark(mark) => mark::run(&scene, mark).await,
-        Verb::Catalog(verb) => catalog::run(&scene, *verb).await,
+        Verb::Catalog(verb) => catalog::run(&scene, verb).await,
+        Verb::Store(verb) => store::run(&scene, verb).await,
         Verb::Check(check) => check::run(&scene, check).await,
         Verb::Find(find) => find::run(&scene, find).await,
         Verb::List(list) => list::run(&scene, list).await,

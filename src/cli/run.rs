@@ -7,9 +7,10 @@ use tokio::sync::watch;
 use crate::cli::args::{Job, RunArgs};
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, log_exit};
-use crate::cli::scene::Scene;
+use crate::cli::scene::{COMPARED_WITHIN, MIRRORS_WITHIN, Scene};
 use crate::daemon::jobs::once::once;
 use crate::daemon::jobs::{Ended, planned};
+use crate::daemon::mirrors::Deletes;
 use crate::daemon::pipeline::PipelineError;
 use crate::daemon::policy::job_trouble;
 use crate::daemon::schedule::{JobName, Trouble};
@@ -44,6 +45,13 @@ pub async fn run(scene: &Scene, args: &RunArgs) -> Result<Exit, Failure> {
 async fn jobs(scene: &Scene, wanted: &[Job]) -> Result<Exit, Failure> {
     let names = wanted.iter().copied().map(job_name).collect::<Result<Vec<_>, _>>()?;
     let env = scene.env().await?;
+    // A role that verifies may write nowhere, and needs no mirror.
+    let writes = names.iter().any(|name| matches!(name, JobName::Expire | JobName::Sweep));
+    let behind = if writes { Some(scene.behind(&env, Deletes::of(&scene.config)).await?) } else { None };
+    if let Some(behind) = &behind {
+        scene.settle(behind, MIRRORS_WITHIN).await;
+    }
+    let env = behind.as_ref().map_or(env, |behind| behind.env.clone());
     let planned = planned(&scene.config, &env);
     let mut terminate = signal(SignalKind::terminate()).map_err(|error| Failure::of(Exit::Failed, error))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| Failure::of(Exit::Failed, error))?;
@@ -54,6 +62,10 @@ async fn jobs(scene: &Scene, wanted: &[Job]) -> Result<Exit, Failure> {
         _ = interrupt.recv() => return stopped(),
         all = once(&env, scene.config.service.state_dir.as_deref(), &planned, &names) => all?,
     };
+    if let Some(behind) = &behind {
+        behind.compare_everything();
+        scene.settle(behind, COMPARED_WITHIN).await;
+    }
     let told: Vec<_> = all.iter().map(|(job, ended)| told(*job, ended)).collect();
     let lines: Vec<_> = all.iter().map(|(job, ended)| line(*job, ended)).collect();
     let exit = worst(all.iter().filter_map(|(_, ended)| ended.as_ref().err().map(|(trouble, _)| *trouble)));
@@ -102,6 +114,7 @@ fn opening(error: serve::ServeError) -> Failure {
     match error {
         serve::ServeError::Assemble(error) => error.into(),
         serve::ServeError::Need(error) => error.into(),
+        serve::ServeError::Order(error) => error.into(),
         serve::ServeError::Running { .. } => Failure::of(Exit::Fenced, error),
         serve::ServeError::Io { .. } | serve::ServeError::Http(_) | serve::ServeError::Control(_) => {
             Failure::of(Exit::Failed, error)

@@ -48,7 +48,7 @@ pub async fn run(scene: &Scene, args: &VerifyArgs) -> Result<Exit, Failure> {
     let told: Vec<_> = all.iter().map(summary).collect();
     let answer = json!({ "outcome": word(exit), "exit": exit.code(), "sources": told });
     let written = evidence.map_or(Ok(()), |evidence| evidence.end(&answer));
-    let text: Vec<_> = all.iter().map(text).collect();
+    let text: Vec<_> = all.iter().map(|verified| text(verified, unasked(scene))).collect();
     scene.out.answer(&answer, &text.join("\n"));
     match written {
         // A missing report must not hide what was found.
@@ -61,8 +61,11 @@ pub async fn run(scene: &Scene, args: &VerifyArgs) -> Result<Exit, Failure> {
     }
 }
 
-/// The slot of a source that the configuration names.
+/// The slot of a source that the configuration names. What it confirmed need not have reached a mirror yet.
 fn slot(scene: &Scene, source: &SourceName) -> Result<Option<SlotWitness>, Failure> {
+    if scene.from_mirror {
+        return Ok(None);
+    }
     let named = scene.config.sources.iter().find(|settings| settings.name == *source);
     Ok(named.map(assemble::slot_witness).transpose()?)
 }
@@ -145,7 +148,15 @@ fn of_report(report: &ScrubReport) -> Value {
     })
 }
 
-fn text(verified: &Verified) -> String {
+const fn unasked(scene: &Scene) -> &'static str {
+    if scene.from_mirror {
+        "the slot was not asked: a mirror may trail it"
+    } else {
+        "the slot was not asked: the configuration does not name this source"
+    }
+}
+
+fn text(verified: &Verified, unasked: &str) -> String {
     let objects: u64 = verified.reports().map(|report| report.objects_checked).sum();
     let bytes: u64 = verified.reports().map(|report| report.bytes_checked).sum();
     let mut lines = vec![format!(
@@ -170,8 +181,7 @@ fn text(verified: &Verified) -> String {
         lines.push(format!("  {} bases have no manifest: under way, or left over", verified.unfinished));
     }
     let slot = verified.slot.as_ref();
-    let slot = slot
-        .map_or("the slot was not asked: the configuration does not name this source".to_owned(), SlotSaid::sentence);
+    let slot = slot.map_or_else(|| unasked.to_owned(), SlotSaid::sentence);
     let witnesses: Vec<_> = verified.log.witnesses.iter().cloned().chain([slot]).collect();
     lines.push(format!("  witnesses of the end: {}", witnesses.join("; ")));
     lines.join("\n")

@@ -12,7 +12,7 @@ use crate::config::outside::Outside;
 use crate::config::raw::{Book, Plain, Section, Wrong};
 use crate::config::settings::{
     BaseSettings, Cipher, Config, Identity, KeySettings, KmsSettings, LogSettings, Objectives, RetentionSettings,
-    SchemaImageSettings, Service, SourceSettings, StorePlace, VerifySettings,
+    SchemaImageSettings, Service, SourceSettings, StorePlace, StoreSettings, VerifySettings,
 };
 use crate::config::{PostgresUrl, store, unit};
 use crate::connect::kms::KmsTarget;
@@ -59,13 +59,16 @@ fn settings<'t>(book: &mut Book<'t>, document: &'t DeTable<'t>, file: &Path) -> 
     let verify = one("verify", book).map(|section| verify(book, &section))?;
     let objectives = one("objectives", book).map(|section| objectives(book, &section))?;
     let http = one("listen", book).and_then(|section| book.read(&section, "http", address));
-    let store = store::store(book, document);
+    let mut stores = store::stores(book, document).into_iter();
     let sources = sources(book, document);
-    let (key, store) = (key?, store?);
+    let (key, store, mirrors) = (key?, stores.next()?, stores.collect::<Vec<_>>());
     let outside = [("key", "file", key.file.as_ref()), ("service", "state_dir", service.state_dir.as_ref())];
     for (section, name, path) in outside {
-        let StorePlace::Folder(folder) = &store.place else { continue };
-        if path.is_some_and(|path| path.starts_with(folder)) {
+        let within = |store: &StoreSettings| match &store.place {
+            StorePlace::Folder(folder) => path.is_some_and(|path| path.starts_with(folder)),
+            StorePlace::S3(_) => false,
+        };
+        if std::iter::once(&store).chain(&mirrors).any(within) {
             let why = "lies in the store's folder, which may hold nothing but sealed objects";
             book.complain(book.line_of(document, section, name), &format!("{section}.{name}"), why, "put it elsewhere");
         }
@@ -76,6 +79,7 @@ fn settings<'t>(book: &mut Book<'t>, document: &'t DeTable<'t>, file: &Path) -> 
         service,
         key,
         store,
+        mirrors,
         sources,
         log,
         base,

@@ -86,6 +86,16 @@ pub enum NeedError {
         /// The names that there are.
         names: String,
     },
+    /// It names no such store.
+    #[error("{file} names no store {wanted:?}; name one of: {names}", file = file.display())]
+    NoSuchStore {
+        /// The configuration.
+        file: PathBuf,
+        /// What was asked for.
+        wanted: String,
+        /// The names that there are.
+        names: String,
+    },
     /// It names no key file.
     #[error("[key] names no file, and this needs one; add file = \"/etc/holdfast/key\" to it")]
     NoKeyFile,

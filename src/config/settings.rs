@@ -21,8 +21,10 @@ pub struct Config {
     pub service: Service,
     /// `[key]`
     pub key: KeySettings,
-    /// The one `[[store]]`.
+    /// The first `[[store]]`: it alone decides.
     pub store: StoreSettings,
+    /// The others, in order: they get the same bytes afterwards.
+    pub mirrors: Vec<StoreSettings>,
     /// Every `[[source]]`; may be empty, since reading verbs need none.
     pub sources: Vec<SourceSettings>,
     /// `[log]`
@@ -92,6 +94,8 @@ pub struct StoreSettings {
     pub name: String,
     /// Where it is.
     pub place: StorePlace,
+    /// Whether nothing is acknowledged to a source before this store has it. The first one always is.
+    pub required: bool,
 }
 
 /// A folder or a bucket.
@@ -230,6 +234,20 @@ impl Config {
                 NeedError::NoSuchSource { file: self.file.clone(), wanted: wanted.to_owned(), names: names() }
             }),
         }
+    }
+
+    /// Every store, the first one first.
+    pub fn stores(&self) -> impl Iterator<Item = &StoreSettings> {
+        std::iter::once(&self.store).chain(&self.mirrors)
+    }
+
+    /// The same settings with the store `wanted` alone.
+    pub fn with_store_alone(self, wanted: &str) -> Result<Self, NeedError> {
+        let Some(store) = self.stores().find(|store| store.name == wanted).cloned() else {
+            let names = self.stores().map(|store| store.name.as_str()).collect::<Vec<_>>().join(", ");
+            return Err(NeedError::NoSuchStore { file: self.file, wanted: wanted.to_owned(), names });
+        };
+        Ok(Self { store, mirrors: Vec::new(), ..self })
     }
 
     /// The folder of catalog and control socket; an error if none is set.

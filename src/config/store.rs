@@ -1,4 +1,4 @@
-//! A store as configured, `[[store]]`: a folder or a bucket, and never both.
+//! The stores as configured, each `[[store]]` a folder or a bucket and never both; the first decides, the others mirror it.
 
 use toml::de::DeTable;
 
@@ -9,23 +9,67 @@ use crate::store::s3::{S3Place, Style};
 
 const S3_SHAPE: &str = "{ bucket = \"NAME\", prefix = \"holdfast\", region = \"eu-central-1\" }";
 
-pub(crate) fn store<'t>(book: &mut Book<'t>, document: &'t DeTable<'t>) -> Option<StoreSettings> {
+/// Every store, the first one first; empty only with a complaint.
+pub(crate) fn stores<'t>(book: &mut Book<'t>, document: &'t DeTable<'t>) -> Vec<StoreSettings> {
     let sections = book.sections(document, "store");
     if !document.contains_key("store") {
         book.complain(None, "store", "is missing", "add [[store]] with folder = \"/path\"");
     }
-    for mirror in sections.iter().skip(1) {
-        let why = "is a second store, and mirrors are not in this version";
-        book.complain(mirror.line, &mirror.path, why, "take it out");
+    let mut stores: Vec<StoreSettings> = Vec::new();
+    for (at, section) in sections.iter().enumerate() {
+        let Some(store) = store(book, section, at == 0) else { continue };
+        if let Some(twin) = stores.iter().find(|other| other.name == store.name) {
+            let why = format!("is called {} like another store", twin.name);
+            book.complain(section.line, &section.path, &why, "give each store a name of its own: name = \"second\"");
+        }
+        if let Some(other) = stores.iter().find(|other| share(&other.place, &store.place)) {
+            let why = format!("shares its place with store {}", other.name);
+            let remedy = "give each store a folder or a prefix of its own, on another disk or in another bucket";
+            book.complain(section.line, &section.path, &why, remedy);
+        }
+        stores.push(store);
     }
-    let mut stores = Vec::new();
-    for section in &sections {
-        let name = book.read(section, "name", name).unwrap_or_else(|| "first".to_owned());
-        let first = "the first store decides and cannot be optional";
-        book.read(section, "required", |value| if truth(value)? { Ok(()) } else { wrong(first, "write true") });
-        stores.extend(place(book, section).map(|place| StoreSettings { name, place }));
+    stores
+}
+
+fn store(book: &mut Book<'_>, section: &Section<'_>, is_first: bool) -> Option<StoreSettings> {
+    let named = book.read(section, "name", name);
+    let first = "the first store decides and cannot be optional";
+    let required = book.read(section, "required", |value| match truth(value)? {
+        false if is_first => wrong(first, "write true, or leave it out"),
+        required => Ok(required),
+    });
+    let place = place(book, section)?;
+    let name = named.unwrap_or_else(|| name_after(&place));
+    Some(StoreSettings { name, place, required: required.unwrap_or(is_first) })
+}
+
+/// Whether one place lies within the other: what one store holds, the other would find among its own.
+fn share(one: &StorePlace, other: &StorePlace) -> bool {
+    match (one, other) {
+        (StorePlace::Folder(one), StorePlace::Folder(other)) => one.starts_with(other) || other.starts_with(one),
+        (StorePlace::S3(one), StorePlace::S3(other)) => {
+            let within = one.prefix.starts_with(&other.prefix) || other.prefix.starts_with(&one.prefix);
+            one.bucket == other.bucket && one.endpoint == other.endpoint && within
+        }
+        (StorePlace::Folder(_), StorePlace::S3(_)) | (StorePlace::S3(_), StorePlace::Folder(_)) => false,
     }
-    stores.into_iter().next()
+}
+
+/// A store's name, unless it is given one: its place's own (the folder's, the last part of the prefix, the bucket's), so
+/// that it stays the same wherever the store stands in the list.
+fn name_after(place: &StorePlace) -> String {
+    let last = match place {
+        StorePlace::Folder(folder) => folder.file_name().and_then(|last| last.to_str()).unwrap_or_default(),
+        StorePlace::S3(S3Place { bucket, prefix, .. }) => {
+            let last = prefix.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+            if last.is_empty() { bucket } else { last }
+        }
+    };
+    let last = last.to_lowercase();
+    let fit: String = last.chars().filter(|letter| matches!(letter, 'a'..='z' | '0'..='9' | '_' | '-')).collect();
+    let fit: String = fit.trim_start_matches(|letter: char| !letter.is_ascii_lowercase()).chars().take(32).collect();
+    if fit.is_empty() { "store".to_owned() } else { fit }
 }
 
 fn place(book: &mut Book<'_>, section: &Section<'_>) -> Option<StorePlace> {

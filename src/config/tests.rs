@@ -71,6 +71,23 @@ fn reading_verbs_need_a_store_and_a_key_alone() {
 }
 
 #[test]
+fn the_first_store_decides_and_the_others_are_mirrors_named_after_their_folders() {
+    let text = SMALLEST.replace(
+        "[[source]]",
+        "[[store]]\nfolder = \"/mnt/2nd Copy\"\n[[store]]\nname = \"far\"\nfolder = \"/far\"\nrequired = true\n[[source]]",
+    );
+    let config = parse(&text).unwrap();
+    let stores: Vec<_> = config.stores().map(|store| (store.name.as_str(), store.required)).collect();
+    assert_eq!(stores, [("holdfast", true), ("ndcopy", false), ("far", true)]);
+    let alone = config.clone().with_store_alone("far").unwrap();
+    assert_eq!((alone.store.place, alone.mirrors.len()), (StorePlace::Folder("/far".into()), 0));
+    assert!(matches!(config.with_store_alone("near"), Err(NeedError::NoSuchStore { .. })));
+    let first = text.replacen("[[store]]", "[[store]]\nrequired = false", 1);
+    let told = complaints(&first, &Scripted::default());
+    assert!(told.len() == 1 && told[0].contains("the first store decides and cannot be optional"), "{told:?}");
+}
+
+#[test]
 fn five_mistakes_are_told_at_once_each_with_its_line_and_its_remedy() {
     let text = r#"[service]
 state_dir = 7
@@ -114,7 +131,11 @@ fn each_mistake_has_its_complaint() {
         ("[[log]]\n",                                    "holdfast.toml:5: log: stands once, not in a list; write [log] with one bracket"),
         ("[[source]]\nname = \"a\"\n",                   "holdfast.toml:5: source.a.postgres: is missing; add postgres = \"postgres://USER@HOST:PORT/DATABASE\""),
         ("[[source]]\npostgres = \"postgres://h/d\"\n",  "holdfast.toml:5: source[1].name: is missing; add name = \"main\" to [[source]]"),
-        ("[[store]]\nfolder = \"/t\"\n",                 "holdfast.toml:5: store[2]: is a second store, and mirrors are not in this version; take it out"),
+        ("[[store]]\nfolder = \"/t/s\"\n",               "holdfast.toml:5: store[2]: is called s like another store; give each store a name of its own: name = \"second\""),
+        ("[[store]]\nname = \"t\"\nfolder = \"/s/t\"\n", "holdfast.toml:5: store.t: shares its place with store s; give each store a folder or a prefix of its own, on another disk or in another bucket"),
+        ("[[store]]\nname = \"x\"\ns3 = { bucket = \"backups\", prefix = \"a/b\" }\n[[store]]\nname = \"y\"\ns3 = { bucket = \"backups\", prefix = \"a\" }\n",
+                                                         "holdfast.toml:8: store.y: shares its place with store x; give each store a folder or a prefix of its own, on another disk or in another bucket"),
+        ("[[store]]\nrequired = true\n",                 "holdfast.toml:5: store[2].folder: is missing; add folder = \"/path\" to [[store]]"),
         ("s3 = { bucket = \"backups\" }\n",              "holdfast.toml:3: store[1].folder: stands beside s3, and a store is in one place; take one of them out"),
         ("[log]\nsegment_bytes = 1\n",                   "holdfast.toml:6: log.segment_bytes: is outside its limits; write 64KiB to 8MiB"),
         ("[log]\nsegment_age = \"5ms\"\n",               "holdfast.toml:6: log.segment_age: is outside its limits; write 10ms to 60s"),

@@ -12,6 +12,7 @@ use crate::connect::{ConnectTarget, TargetError};
 use crate::crypto::file::{KeyFile, KeyFileError};
 use crate::crypto::{KeyError, Keyring};
 use crate::daemon::keeper::SledPlace;
+use crate::daemon::strangers::{self, StrangerError};
 use crate::daemon::witness::SlotWitness;
 use crate::entropy::Entropy;
 use crate::log::{CutRule, LogEnv};
@@ -59,6 +60,9 @@ pub enum AssembleError {
         /// What it did.
         verdict: Verdict,
     },
+    /// The store is another installation's.
+    #[error("the store is not this installation's")]
+    Stranger(#[from] StrangerError),
     /// A source's address cannot be used.
     #[error("the address of source {name} cannot be used")]
     Target {
@@ -70,7 +74,8 @@ pub enum AssembleError {
     },
 }
 
-/// Store, key, clock and randomness, as configured.
+/// The first store, key, clock and randomness, as configured. Mirrors are put behind it by
+/// [`mirrors`](crate::daemon::mirrors).
 pub async fn log_env(
     config: &Config,
     clock: &Arc<dyn Clock>,
@@ -89,16 +94,13 @@ pub async fn log_env(
     })
 }
 
-/// The store, as configured: there, and tried again where that helps.
+/// A store, as configured: there, and tried again where that helps.
 pub async fn open_store(
     settings: &StoreSettings,
     clock: &Arc<dyn Clock>,
     entropy: &Arc<dyn Entropy>,
 ) -> Result<Arc<dyn Store>, StoreError> {
-    let (inner, rule): (Arc<dyn Store>, _) = match &settings.place {
-        StorePlace::Folder(folder) => (Arc::new(FolderStore::open(folder, Arc::clone(clock)).await?), STORE_RETRY),
-        StorePlace::S3(place) => (Arc::new(bucket(place, clock).await?), BUCKET_RETRY),
-    };
+    let (inner, rule) = (plain_store(settings, clock).await?, retry_rule(&settings.place));
     let store: Arc<dyn Store> = Arc::new(Retrying::new(inner, Arc::clone(clock), Arc::clone(entropy), rule));
     // A folder says itself whether it is there; a bucket is asked once, before anything relies on it.
     match &settings.place {
@@ -108,14 +110,31 @@ pub async fn open_store(
     Ok(store)
 }
 
+/// A store, as configured, each request tried once. A bucket is asked nothing yet.
+pub async fn plain_store(settings: &StoreSettings, clock: &Arc<dyn Clock>) -> Result<Arc<dyn Store>, StoreError> {
+    Ok(match &settings.place {
+        StorePlace::Folder(folder) => Arc::new(FolderStore::open(folder, Arc::clone(clock)).await?),
+        StorePlace::S3(place) => Arc::new(bucket(place, clock).await?),
+    })
+}
+
+/// How long a request is tried.
+pub const fn retry_rule(place: &StorePlace) -> RetryRule {
+    match place {
+        StorePlace::Folder(_) => STORE_RETRY,
+        StorePlace::S3(_) => BUCKET_RETRY,
+    }
+}
+
 /// The way to a bucket, for what only a bucket can be asked. Asks it nothing.
 pub async fn bucket(place: &S3Place, clock: &Arc<dyn Clock>) -> Result<S3Store, StoreError> {
     S3Store::open(S3Settings::of(place.clone()), Arc::clone(clock)).await
 }
 
 /// Refuses a bucket that lets a second put through: on it two daemons would write one log (L5). A folder cannot lie
-/// about that; a server can.
+/// about that; a server can. Refuses a store with another installation's history, too.
 pub async fn prove(config: &Config, env: &LogEnv) -> Result<(), AssembleError> {
+    strangers::refuse(env, &config.store.place.to_string()).await?;
     match &config.store.place {
         StorePlace::Folder(_) => Ok(()),
         StorePlace::S3(_) => match refuses_second_put(&*env.store, &*env.entropy).await? {

@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::daemon::schedule::{JobName, Past};
 use crate::model::{Epoch, LagBytes, Lsn, Slot, SourceName, Tick, Timestamp};
 use crate::source::postgres::heartbeat::Pulse;
+use crate::store::mirror::MirrorSight;
 
 /// Heartbeats that may wait to be durable and are remembered one by one; the oldest tells the lag.
 const PULSES_MAX: usize = 64;
@@ -161,15 +162,26 @@ pub struct KeySight {
     pub seals_until: Option<Tick>,
 }
 
-/// The states of all sources, of the keys, and of the jobs beside capture.
+/// The states of all sources, of the keys, of the mirrors, and of the jobs beside capture.
 #[derive(Debug, Default)]
 pub struct Board {
     sources: Mutex<BTreeMap<SourceName, SourceState>>,
     keys: Mutex<KeySight>,
+    mirrors: Mutex<Vec<MirrorSight>>,
     jobs: Mutex<BTreeMap<JobName, JobState>>,
 }
 
 impl Board {
+    /// What is true of the mirrors from now on.
+    pub fn see_mirrors(&self, sights: Vec<MirrorSight>) {
+        *self.mirrors.lock().unwrap_or_else(PoisonError::into_inner) = sights;
+    }
+
+    /// What is true of the mirrors now, in the order of the configuration.
+    pub fn mirrors(&self) -> Vec<MirrorSight> {
+        self.mirrors.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Changes what is true of a source.
     pub fn update(&self, source: &SourceName, change: impl FnOnce(&mut SourceState)) {
         let mut states = self.sources.lock().unwrap_or_else(PoisonError::into_inner);

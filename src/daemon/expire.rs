@@ -127,6 +127,13 @@ pub async fn run(env: &LogEnv, source: &SourceName, order: &Order) -> Result<Exp
     Ok(expiry)
 }
 
+/// The bases of one source that have expired. Changes nothing.
+pub async fn expired_bases(env: &LogEnv, source: &SourceName, order: &Order) -> Result<Vec<BaseId>, RestoreError> {
+    let looked = Looked::at(env, source, &order.holds).await?;
+    let decided = looked.decide(env, source, order.rule).await?;
+    Ok(decided.map(|(_, doomed)| doomed.bases).unwrap_or_default())
+}
+
 /// What is stored of one source.
 struct Looked {
     history: History,

@@ -177,6 +177,7 @@ async fn ready(State((showing, _)): Shown) -> Response {
 
 async fn metrics_text(State((showing, metrics)): Shown) -> Response {
     metrics::show(&showing.board.read(), showing.now());
+    metrics::show_mirrors(&showing.board.mirrors(), showing.clock.now());
     metrics::show_jobs(&showing.board.jobs(), showing.now().1);
     metrics::show_keys(&showing.board.keys(), showing.clock.tick());
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], metrics.render()).into_response()

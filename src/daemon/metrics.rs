@@ -11,6 +11,8 @@ use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandl
 use crate::daemon::board::{JobState, KeySight, Phase, SourceState};
 use crate::daemon::schedule::JobName;
 use crate::model::{SourceName, Tick, Timestamp};
+use crate::store::mirror;
+use crate::store::mirror::MirrorSight;
 
 /// What a metric is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +42,8 @@ pub struct Metric {
 
 const SOURCE: &[&str] = &["source"];
 const JOB: &[&str] = &["job"];
+
+const MIRROR: &[&str] = &["mirror"];
 
 macro_rules! metrics_table {
     ($($constant:ident: $kind:ident $name:literal $unit:ident $labels:expr, $help:literal;)*) => {
@@ -84,6 +88,14 @@ metrics_table! {
     KEY_UP: Gauge "holdfast_key_up" Count &[], "Whether the key service does what is asked of it: 1, else 0.";
     KEY_SEALS_SECONDS: Gauge "holdfast_key_seals_seconds" Seconds &[], "How long sealing can go on without the key service.";
     KEY_TROUBLES: Counter "holdfast_key_troubles_total" Count &["kind"], "How often trouble with the key service began.";
+    MIRROR_IN_STEP: Gauge "holdfast_mirror_in_step" Count MIRROR, "1 while the mirror holds all that the first store holds.";
+    MIRROR_LAG_OBJECTS: Gauge "holdfast_mirror_lag_objects" Count MIRROR, "Objects that the mirror lacks.";
+    MIRROR_LAG_BYTES: Gauge "holdfast_mirror_lag_bytes" Bytes MIRROR, "Their bytes; an estimate after an outage.";
+    MIRROR_LAG_SECONDS: Gauge "holdfast_mirror_lag_seconds" Seconds MIRROR, "How old the oldest object is that the mirror lacks.";
+    MIRROR_SILENT_SECONDS: Gauge "holdfast_mirror_silent_seconds" Seconds MIRROR, "Time since the mirror last took something, or was found whole.";
+    MIRROR_DAMAGED: Gauge "holdfast_mirror_damaged" Count MIRROR, "Foreign objects in the mirror's slots.";
+    MIRROR_HOLDS_UP: Gauge "holdfast_mirror_holds_up" Count MIRROR, "1 while nothing is acknowledged because of this mirror.";
+    MIRROR_TROUBLES: Counter "holdfast_mirror_troubles_total" Count &["mirror", "kind"], "How often trouble with a mirror began.";
     CATALOG_REBUILDS: Counter "holdfast_catalog_rebuilds_total" Count &[], "How often the catalog was made anew.";
 }
 
@@ -155,6 +167,22 @@ pub fn show_keys(keys: &KeySight, tick: Tick) {
     metrics::gauge!(KEY_UP.name).set(flag(keys.trouble.is_none()));
     if let Some(until) = keys.seals_until {
         metrics::gauge!(KEY_SEALS_SECONDS.name).set(until.since(tick).as_secs_f64());
+    }
+}
+
+/// Shows how the mirrors are.
+pub fn show_mirrors(mirrors: &[MirrorSight], now: Timestamp) {
+    for mirror in mirrors {
+        let set = |metric: Metric, value: f64| metrics::gauge!(metric.name, "mirror" => mirror.name.clone()).set(value);
+        set(MIRROR_IN_STEP, flag(mirror.phase == mirror::Phase::InStep));
+        set(MIRROR_LAG_OBJECTS, number(mirror.behind_objects));
+        set(MIRROR_LAG_BYTES, number(mirror.behind_bytes));
+        set(MIRROR_LAG_SECONDS, mirror.behind_since.map_or(0.0, |since| now.since(since).as_secs_f64()));
+        if let Some(last) = mirror.last_success {
+            set(MIRROR_SILENT_SECONDS, now.since(last).as_secs_f64());
+        }
+        set(MIRROR_DAMAGED, number(u64::try_from(mirror.damaged.len()).unwrap_or(u64::MAX)));
+        set(MIRROR_HOLDS_UP, flag(mirror.holds_up));
     }
 }
 

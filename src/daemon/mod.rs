@@ -5,7 +5,8 @@
 //!      │                                                │
 //!      ├── bases: on schedule, on a gap, on demand      └──▶ board: what is true now ──▶ control.sock, http
 //!      ├── jobs: verify, expire, sweep, on schedule
-//!      └── guard: the slot's size (L12)
+//!      ├── guard: the slot's size (L12)
+//!      └── mirrors: the same bytes in every other store
 //! ```
 
 pub mod assemble;
@@ -21,12 +22,15 @@ pub mod keeper;
 pub mod keywatch;
 pub mod lastserver;
 pub mod metrics;
+pub mod mirrors;
 pub mod notify;
 pub mod pipeline;
 pub mod policy;
+pub mod promote;
 pub mod schedule;
 pub mod serve;
 pub mod status;
+pub mod strangers;
 pub mod supervise;
 pub mod verify;
 pub mod witness;

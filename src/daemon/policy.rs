@@ -8,6 +8,8 @@ use crate::daemon::pipeline::PipelineError;
 use crate::daemon::schedule;
 use crate::log::{LogError, ObjectError, ObjectErrorKind};
 use crate::source::SourceErrorKind;
+use crate::store::mirror::{MirrorSight, Phase};
+use crate::store::{Refusal, StoreError, StoreErrorKind};
 
 /// What happens after a life broke.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +34,9 @@ pub const fn verdict(error: &PipelineError) -> (Verdict, &'static str) {
 
 const fn log_verdict(error: &LogError) -> (Verdict, &'static str) {
     match error {
+        LogError::Store(StoreError { kind: StoreErrorKind::Refused(Refusal::Deposed), .. }) => {
+            (Verdict::Fenced, "Another store was made the first one")
+        }
         // The session is dropped meanwhile: a server that shuts down must not wait for our store.
         LogError::Store(_) | LogError::FenceUndecided { .. } => {
             (Verdict::Again(Duration::from_secs(10)), "The store does not take segments")
@@ -89,6 +94,25 @@ const fn source_verdict(kind: &SourceErrorKind) -> (Verdict, &'static str) {
         SourceErrorKind::Unfit { .. } => (Verdict::GiveUp, "The source lacks what capture needs"),
         SourceErrorKind::Scripted => (Verdict::Again(Duration::ZERO), "A script said so"),
     }
+}
+
+/// What is wrong with a mirror, with the sentence for people; a mirror in good order has none.
+pub fn mirror_verdicts(mirror: &MirrorSight) -> Vec<(Verdict, &'static str)> {
+    let again = Duration::from_secs(30);
+    let phase = match mirror.phase {
+        Phase::Starting | Phase::CatchingUp | Phase::InStep => None,
+        Phase::Away => Some((Verdict::Again(again), "A mirror cannot be reached")),
+        Phase::Refused => Some((Verdict::GiveUp, "A mirror holds another history")),
+    };
+    let holds = (Verdict::Again(again), "A required mirror holds up the acknowledgement");
+    let damaged = (Verdict::GiveUp, "A mirror holds another object in its slot");
+    let lacks = (Verdict::GiveUp, "The first store lacks what a mirror has");
+    let keeps = (Verdict::Again(again), "A mirror does not let go of what expired");
+    let holds = mirror.holds_up.then_some(holds);
+    let damaged = (!mirror.damaged.is_empty()).then_some(damaged);
+    let lacks = (mirror.first_lacks > 0).then_some(lacks);
+    let keeps = (mirror.undeleted > 0).then_some(keeps);
+    [phase, holds, damaged, lacks, keeps].into_iter().flatten().collect()
 }
 
 /// The sentence for a job that did not succeed. Each heads a section of the runbook, too.

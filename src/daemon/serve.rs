@@ -25,6 +25,7 @@ use crate::daemon::jobs::{self, Jobs};
 use crate::daemon::keeper::{self, Keeper};
 use crate::daemon::keywatch;
 use crate::daemon::lastserver::LastServer;
+use crate::daemon::mirrors::{self, Deletes};
 use crate::daemon::notify;
 use crate::daemon::status::Sight;
 use crate::daemon::supervise::{Capture, Outcome, Until};
@@ -32,6 +33,8 @@ use crate::entropy::Entropy;
 use crate::log::LogEnv;
 use crate::source::postgres::base::BaseOrder;
 use crate::source::postgres::names::slot as slot_name;
+use crate::store::Mirrored;
+use crate::store::order::OrderError;
 
 /// The daemon cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +45,9 @@ pub enum ServeError {
     /// The configuration lacks something.
     #[error(transparent)]
     Need(#[from] NeedError),
+    /// The configured first store may not decide.
+    #[error("this store may not decide")]
+    Order(#[from] OrderError),
     /// Another daemon runs on the same state folder.
     #[error("another daemon runs with state_dir {path}; stop it first", path = path.display())]
     Running {
@@ -68,10 +74,16 @@ pub enum ServeError {
 /// How often samples of histograms are counted.
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
+/// How long a drained process stays for its mirrors.
+const MIRRORS_WITHIN: Duration = Duration::from_secs(10);
+
 /// Everything that capture needs, opened.
 pub struct Platform {
     config: Config,
     env: LogEnv,
+    /// The first store without its mirrors.
+    alone: LogEnv,
+    mirrored: Arc<Mirrored>,
     board: Arc<Board>,
     state_dir: PathBuf,
     _lock: File,
@@ -83,10 +95,16 @@ impl Platform {
         config.need_sources()?;
         let state_dir = config.need_state_dir()?.to_owned();
         let lock = lock(&state_dir)?;
-        let env = assemble::log_env(config, clock, entropy).await?;
-        env.keys.prove(&**clock, &**entropy).await.map_err(AssembleError::from)?;
-        assemble::prove(config, &env).await?;
-        Ok(Self { config: config.clone(), env, board: Arc::new(Board::default()), state_dir, _lock: lock })
+        let alone = assemble::log_env(config, clock, entropy).await?;
+        alone.keys.prove(&**clock, &**entropy).await.map_err(AssembleError::from)?;
+        assemble::prove(config, &alone).await?;
+        for silent in mirrors::may_decide(&alone, config).await? {
+            tracing::warn!(mirror = silent, "a mirror could not be asked which store decides");
+        }
+        let mirrored = mirrors::behind(&alone, config, Deletes::of(config));
+        let env = LogEnv { store: Arc::<Mirrored>::clone(&mirrored), ..alone.clone() };
+        let board = Arc::new(Board::default());
+        Ok(Self { config: config.clone(), env, alone, mirrored, board, state_dir, _lock: lock })
     }
 
     /// Captures every source until the end; gives how each ended. What runs beside capture ends after it, in order.
@@ -99,6 +117,7 @@ impl Platform {
         for source in &self.config.sources {
             all_bases.push(Arc::new(self.bases(source).await?));
         }
+        mirrors::follow(&self.alone, &self.mirrored, &self.board, &mut beside);
         if until == Until::Stopped {
             self.surface(&keeper, &all_bases, &mut beside, &stop).await?;
             beside.spawn(self.jobs().run());
@@ -114,10 +133,20 @@ impl Platform {
         kept.spawn(keeping.run());
         drop(keeper);
         let outcomes = captures.join_all().await;
+        if until == Until::CaughtUp {
+            self.let_mirrors_catch_up().await;
+        }
         beside.shutdown().await;
         // Nobody notes any more: the keeper flushes and closes.
         while kept.join_next().await.is_some() {}
         Ok(outcomes)
+    }
+
+    /// Nobody waits for a mirror for long; what it has not got by now it gets from the next process (L9).
+    async fn let_mirrors_catch_up(&self) {
+        for late in mirrors::in_step(&self.env, &self.mirrored, MIRRORS_WITHIN).await {
+            tracing::warn!(mirror = late.name, "a mirror has not caught up; the next process goes on");
+        }
     }
 
     /// What the daemon shows and answers.

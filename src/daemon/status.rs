@@ -10,6 +10,7 @@ use crate::daemon::board::{Board, JobState, KeySight, Phase, SourceState};
 use crate::daemon::policy;
 use crate::daemon::schedule::{self, JobName};
 use crate::model::{SourceName, Tick, Timestamp};
+use crate::store::mirror::{Duty, MirrorSight};
 
 /// What is shown, and what it is compared with.
 #[derive(Clone, Debug)]
@@ -30,14 +31,16 @@ pub fn value(board: &Board, sight: &Sight, now: Now) -> Value {
     let states = board.read();
     let jobs = board.jobs();
     let sources: Vec<_> = states.iter().map(|(name, state)| source(name, state, now)).collect();
-    let of_sources = alarms(&states, sight, now);
-    let all_alarms = [key_alarms(&board.keys(), now.0), of_sources, job_alarms(&jobs, now.1)].concat();
+    let mirrors = board.mirrors();
+    let (of_sources, of_mirrors) = (alarms(&states, sight, now), mirror_alarms(&mirrors));
+    let all_alarms = [key_alarms(&board.keys(), now.0), of_sources, of_mirrors, job_alarms(&jobs, now.1)].concat();
     json!({
         "service": sight.service,
         "time": now.1.to_string(),
         "ready": not_ready(&states, sight, now).is_empty(),
         "alarms": all_alarms,
         "sources": sources,
+        "mirrors": mirrors.iter().map(|sight| mirror(sight, now.1)).collect::<Vec<_>>(),
         "jobs": jobs.iter().map(|(name, state)| job(*name, state)).collect::<Vec<_>>(),
     })
 }
@@ -65,6 +68,34 @@ fn source(name: &SourceName, state: &SourceState, (tick, now): Now) -> Value {
         "base_age_seconds": state.base_time.map(|time| seconds(now.since(time))),
         "base_running": state.base_running,
     })
+}
+
+fn mirror(sight: &MirrorSight, now: Timestamp) -> Value {
+    json!({
+        "mirror": sight.name,
+        "required": sight.duty == Duty::Required,
+        "phase": sight.phase.name(),
+        "trouble": sight.trouble,
+        "behind_objects": sight.behind_objects,
+        "behind_bytes": sight.behind_bytes,
+        "behind_seconds": sight.behind_since.map_or(0.0, |since| seconds(now.since(since))),
+        "last_success": sight.last_success.map(|time| time.to_string()),
+        "copied": sight.copied,
+        "damaged": sight.damaged.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "first_lacks": sight.first_lacks,
+        "undeleted": sight.undeleted,
+        "holds_up": sight.holds_up,
+    })
+}
+
+/// What a person should do about the mirrors.
+fn mirror_alarms(mirrors: &[MirrorSight]) -> Vec<String> {
+    let of = |mirror: &MirrorSight| {
+        let why = mirror.trouble.as_ref().map(|trouble| format!(": {trouble}")).unwrap_or_default();
+        let verdicts = policy::mirror_verdicts(mirror).into_iter();
+        verdicts.map(|(_, sentence)| format!("{sentence} (mirror {}){why}", mirror.name)).collect::<Vec<_>>()
+    };
+    mirrors.iter().flat_map(of).collect()
 }
 
 fn job(name: JobName, state: &JobState) -> Value {
@@ -181,6 +212,12 @@ pub fn text(status: &Value) -> String {
             text.push_str(&line);
             text.push('\n');
         }
+    }
+    for mirror in status.get("mirrors").and_then(Value::as_array).into_iter().flatten() {
+        let [name, phase, objects, age] =
+            ["mirror", "phase", "behind_objects", "behind_seconds"].map(|name| plain(mirror.get(name)));
+        // Writing into a String cannot fail.
+        let _written = writeln!(text, "mirror {name}: {phase}, {objects} objects and {age} s behind");
     }
     for job in status.get("jobs").and_then(Value::as_array).into_iter().flatten() {
         let word = |name: &str| plain(job.get(name));

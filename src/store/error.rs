@@ -89,6 +89,8 @@ pub enum Refusal {
     Foreign,
     /// The store answered against its contract.
     ContractBroken,
+    /// Another store was made the first one: this one decides nothing any more.
+    Deposed,
     /// There is no such bucket.
     NoBucket,
     /// The bucket is in another region, or none is known.
@@ -114,6 +116,7 @@ impl fmt::Display for Refusal {
             }
             Self::Foreign => "something that is not Holdfast's stands in its place; move it away",
             Self::ContractBroken => "the store's answer breaks its contract; do not rely on this store",
+            Self::Deposed => "another store was made the first one; name it first in the configuration",
             Self::NoBucket => "there is no such bucket; make it, or correct bucket and endpoint in [[store]] s3",
             Self::WrongRegion => "the bucket is in another region, or none is known; set region in [[store]] s3",
             Self::NoCredentials => {

@@ -8,6 +8,7 @@
 //!   base/<source>/<base>/<number>.part      one object of a base
 //!   base/<source>/<base>/manifest           what makes these objects a base
 //!   keys/<32 hex>/<32 hex>.rewrap           later wraps of the data key of these wraps, for these keys
+//!   first/<number>.fst                      which store decides from now on; see `order`
 //!   probe/<32 hex>                          `check` makes and removes these
 //! ```
 //!
@@ -77,6 +78,11 @@ pub enum Named {
         /// The first half of the id of those for whom it was wrapped again.
         recipients: [u8; 16],
     },
+    /// Which of several stores decides.
+    First {
+        /// Counts the changes; the highest holds.
+        number: u64,
+    },
     /// Left by a probe that could not delete.
     Probe([u8; 16]),
 }
@@ -125,9 +131,14 @@ fn half(id: &[u8; 32]) -> String {
     hex::encode(id.first_chunk::<16>().expect("32 bytes have sixteen"))
 }
 
+/// The name of a claim about which store decides.
+pub fn first(number: u64) -> ObjectKey {
+    key(format_args!("{FIRSTS_PREFIX}{number:016x}.fst"))
+}
+
 /// The name of a probe's object.
 pub fn probe(id: [u8; 16]) -> ObjectKey {
-    key(format_args!("probe/{}", hex::encode(id)))
+    key(format_args!("{PROBES_PREFIX}{}", hex::encode(id)))
 }
 
 /// What all segments of a source start with.
@@ -160,11 +171,19 @@ pub fn base_prefix(source: &SourceName, base: BaseId) -> String {
     format!("base/{source}/{base}/")
 }
 
-/// What the objects of probes start with.
+/// What the objects of probes start with: they are nobody's, and no mirror gets them.
 pub const PROBES_PREFIX: &str = "probe/";
 
 /// What the objects of every log start with.
 pub const LOGS_PREFIX: &str = "log/";
+
+/// What the claims about which store decides start with.
+pub const FIRSTS_PREFIX: &str = "first/";
+
+/// What all that a mirror holds starts with, in the order in which it is copied, so that a mirror is at every instant what
+/// the first store may have been: the later wraps of its keys and its holds before all else, a boundary before the log that
+/// begins there, a checkpoint behind what it lists, and a manifest (whose name sorts last) behind the parts of its base.
+pub const MIRRORED: [&str; 7] = [FIRSTS_PREFIX, "keys/", "hold/", "boundary/", LOGS_PREFIX, "checkpoint/", "base/"];
 
 /// Sorts after every segment of the source and before every other log that follows: where a search for sources goes on.
 pub fn after_segments(source: &SourceName) -> ObjectKey {
@@ -194,6 +213,10 @@ pub fn parse(name: &ObjectKey) -> Option<Named> {
         let wraps = *parse_id(parts.next()?)?.as_bytes();
         let recipients = *parse_id(parts.next()?.strip_suffix(".rewrap")?)?.as_bytes();
         return parts.next().is_none().then_some(Named::Rewrap { wraps, recipients });
+    }
+    if kind == "first" {
+        let number = parse_number(parts.next()?.strip_suffix(".fst")?, 16)?;
+        return parts.next().is_none().then_some(Named::First { number });
     }
     let source = SourceName::from_str(parts.next()?).ok()?;
     let leaf = parts.next()?;
@@ -255,6 +278,7 @@ mod tests {
             Named::Rewrap { wraps, recipients } => {
                 rewrap(&[*wraps, [0; 16]].concat().try_into().unwrap(), &[*recipients; 2].concat().try_into().unwrap())
             }
+            Named::First { number } => first(*number),
             Named::Probe(id) => probe(*id),
         }
     }
@@ -264,7 +288,7 @@ mod tests {
     }
 
     fn named() -> impl Strategy<Value = Named> {
-        (0..8, source(), 1..=u64::MAX, any::<[u8; 16]>(), any::<u32>()).prop_map(|(kind, source, slot, id, number)| {
+        (0..9, source(), 1..=u64::MAX, any::<[u8; 16]>(), any::<u32>()).prop_map(|(kind, source, slot, id, number)| {
             let (slot, base) = (Slot::new(slot), BaseId::from_bytes(id));
             let name = format!("case-{number}").parse().unwrap();
             match kind {
@@ -275,6 +299,7 @@ mod tests {
                 4 => Named::Manifest { source, base },
                 5 => Named::Hold { source, name },
                 6 => Named::Rewrap { wraps: id, recipients: [7; 16] },
+                7 => Named::First { number: slot.get() },
                 _ => Named::Probe(id),
             }
         })
@@ -287,12 +312,18 @@ mod tests {
         }
 
         #[test]
+        fn a_mirror_copies_all_but_probes(named in named()) {
+            let copied = MIRRORED.iter().any(|prefix| make(&named).as_str().starts_with(prefix));
+            prop_assert_eq!(copied, !matches!(named, Named::Probe(_)));
+        }
+
+        #[test]
         fn the_order_of_names_is_the_order_of_slots(source in source(), a: u64, b: u64) {
             prop_assert_eq!(segment(&source, Slot::new(a)).cmp(&segment(&source, Slot::new(b))), a.cmp(&b));
         }
 
         #[test]
-        fn any_name_that_parses_is_the_one_name_of_its_object(text in "(log|base|probe|keys|boundary|checkpoint|hold)/[a-c0-1]{1,3}(/[0-9a-gA]{1,32}(.seg|.ckp|.bnd|.hold)?)?(/[0-9a-f]{8}.part|/manifest)?") {
+        fn any_name_that_parses_is_the_one_name_of_its_object(text in "(log|base|probe|keys|boundary|checkpoint|hold|first)/[a-c0-1]{1,3}(/[0-9a-gA]{1,32}(.seg|.ckp|.bnd|.hold|.fst)?)?(/[0-9a-f]{8}.part|/manifest)?") {
             if let Ok(key) = text.parse::<ObjectKey>() && let Some(named) = parse(&key) {
                 prop_assert_eq!(make(&named), key);
             }

@@ -6,6 +6,7 @@
 //!             │            ├── FolderStore   a folder on a disk
 //!             │            └── S3Store       a bucket
 //!             └── tells our own earlier put from a rival's
+//!   Mirrored: one store that decides, and others that get the same bytes afterwards
 //! ```
 //!
 //! Behaviour is added by wrapping, never by flags. Keeps the store's share of L1 (what `put_new` answered is durable),
@@ -16,6 +17,8 @@ pub mod folder;
 pub mod keys;
 pub mod layout;
 pub mod memory;
+pub mod mirror;
+pub mod order;
 pub mod probe;
 pub mod retrying;
 pub mod s3;
@@ -24,6 +27,7 @@ pub use error::{Op, Refusal, StoreError, StoreErrorKind};
 pub use folder::FolderStore;
 pub use keys::{Keys, sources};
 pub use memory::MemoryStore;
+pub use mirror::{Mirror, Mirrored};
 pub use probe::{ProbeReport, Verdict, probe_refuses_overwrite, refuses_second_put};
 pub use retrying::{Put, RetryRule, Retrying, put_own};
 pub use s3::S3Store;

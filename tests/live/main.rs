@@ -28,6 +28,8 @@ mod kill;
 #[expect(dead_code, reason = "the tests of keys alone use all of it")]
 #[path = "../kms/double.rs"]
 mod kms_double;
+mod lost_store;
+mod mirrors;
 mod mistakes;
 mod physical;
 mod pipeline;

@@ -39,7 +39,8 @@ impl Server {
         let [master, volume, filer, s3] = free_ports();
         let mut command = Command::new(program("weed"));
         command.args(["server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3", "-volume.max=200"]);
-        command.arg("-master.volumeSizeLimitMB=64");
+        // These two would listen at the same port in every server of this machine.
+        command.args(["-s3.port.iceberg=0", "-s3.port.lance=0", "-master.volumeSizeLimitMB=64"]);
         command.arg(format!("-dir={}", folder.path().display()));
         command.args([format!("-master.port={master}"), format!("-volume.port={volume}")]);
         command.args([format!("-filer.port={filer}"), format!("-s3.port={s3}"), "-s3.config=identities.json".into()]);

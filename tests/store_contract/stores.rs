@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use holdfast::clock::SystemClock;
+use holdfast::clock::{Clock, SystemClock};
 use holdfast::entropy::OsEntropy;
+use holdfast::store::mirror::{Deposed, Duty, MirrorPlace, MirrorRule};
 use holdfast::store::s3::S3Settings;
-use holdfast::store::{FolderStore, MemoryStore, RetryRule, Retrying, S3Store, Store};
+use holdfast::store::{FolderStore, MemoryStore, Mirror, Mirrored, RetryRule, Retrying, S3Store, Store};
 use tempfile::TempDir;
 
 use crate::s3;
@@ -16,12 +17,18 @@ use crate::s3::double::Double;
 /// A new store, and what must live as long as it does.
 pub(crate) struct Fixture {
     pub(crate) store: Arc<dyn Store>,
-    _folder: Option<TempDir>,
-    _double: Option<Double>,
+    folders: Vec<TempDir>,
+    doubles: Vec<Double>,
+}
+
+impl Fixture {
+    fn of(store: impl Store + 'static) -> Self {
+        Self { store: Arc::new(store), folders: Vec::new(), doubles: Vec::new() }
+    }
 }
 
 pub(crate) async fn memory() -> Fixture {
-    Fixture { store: Arc::new(MemoryStore::new()), _folder: None, _double: None }
+    Fixture::of(MemoryStore::new())
 }
 
 pub(crate) async fn folder() -> Fixture {
@@ -29,18 +36,17 @@ pub(crate) async fn folder() -> Fixture {
     let path = folder.path().join("store");
     FolderStore::create(&path).await.unwrap();
     let store = FolderStore::open(&path, Arc::new(SystemClock::new())).await.unwrap();
-    Fixture { store: Arc::new(store), _folder: Some(folder), _double: None }
+    Fixture { folders: vec![folder], ..Fixture::of(store) }
 }
 
 async fn bucket(settings: S3Settings) -> Fixture {
-    let store = S3Store::open(settings, Arc::new(SystemClock::new())).await.unwrap();
-    Fixture { store: Arc::new(store), _folder: None, _double: None }
+    Fixture::of(S3Store::open(settings, Arc::new(SystemClock::new())).await.unwrap())
 }
 
 pub(crate) async fn double() -> Fixture {
     let double = Double::start("backups").await;
     let fixture = retrying(bucket(s3::settings(&double.endpoint, "backups", "site/")).await);
-    Fixture { _double: Some(double), ..fixture }
+    Fixture { doubles: vec![double], ..fixture }
 }
 
 /// A prefix of its own in the one bucket of a real server.
@@ -74,4 +80,43 @@ pub(crate) async fn retrying_memory() -> Fixture {
 
 pub(crate) async fn retrying_folder() -> Fixture {
     retrying(folder().await)
+}
+
+/// One store that decides, a required mirror and one that catches up; what both must hold is asked of the whole.
+fn mirrored([first, second, third]: [Fixture; 3]) -> Fixture {
+    let (clock, deposed): (Arc<dyn Clock>, _) = (Arc::new(SystemClock::new()), Deposed::default());
+    let rule = MirrorRule {
+        answer_within: Duration::from_secs(10),
+        first_wait: Duration::from_millis(5),
+        wait_max: Duration::from_millis(50),
+        whole_every: Duration::from_hours(1),
+    };
+    let follow = |(name, duty, mirror): (&str, Duty, &Fixture)| {
+        let store = Arc::clone(&mirror.store);
+        let place = MirrorPlace { name: name.to_owned(), duty, store, retention: None };
+        let mirror = Arc::new(Mirror::new(place, rule, &deposed, &clock));
+        let (follows, decides) = (Arc::clone(&mirror), Arc::clone(&first.store));
+        tokio::spawn(async move { follows.follow(&*decides).await });
+        mirror
+    };
+    let mirrors = [("second", Duty::Required, &second), ("third", Duty::BestEffort, &third)].map(follow);
+    let whole = Fixture::of(Mirrored::new(Arc::clone(&first.store), mirrors.into(), deposed));
+    [first, second, third].into_iter().fold(whole, |mut whole, part| {
+        whole.folders.extend(part.folders);
+        whole.doubles.extend(part.doubles);
+        whole
+    })
+}
+
+pub(crate) async fn mirrored_memory() -> Fixture {
+    mirrored([memory().await, memory().await, memory().await])
+}
+
+pub(crate) async fn mirrored_folder() -> Fixture {
+    mirrored([folder().await, folder().await, folder().await])
+}
+
+/// A real server decides; a folder is required, and another bucket catches up.
+pub(crate) async fn mirrored_bucket() -> Fixture {
+    mirrored([moto().await, retrying_folder().await, double().await])
 }

@@ -2,6 +2,7 @@
 
 use clap::{Args as Arguments, Subcommand};
 
+use crate::cli::args::StoreChoice;
 use crate::model::{HoldName, SourceName, Timestamp};
 use crate::restore::target::time;
 
@@ -27,7 +28,7 @@ pub enum HoldVerb {
     /// Keep every instant of a stretch, for every process that sees the store
     Add(HoldAddArgs),
     /// Show the holds of the store and of the configuration
-    List,
+    List(StoreChoice),
     /// Let a stretch expire like any other
     Remove(HoldRemoveArgs),
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args as Arguments;
 
-use crate::cli::args::jobs;
+use crate::cli::args::{StoreChoice, jobs};
 use crate::config::unit;
 use crate::model::{SourceName, Timestamp};
 use crate::restore::target::time;
@@ -13,12 +13,16 @@ use crate::restore::target::time;
 pub(crate) const VERIFY: &str = "\
 Whether the newest objects were lost shows against a witness alone. The source's slot is asked if the
 configuration names the source and it answers; the answer says which witnesses were asked.
+Of a mirror (--store) it is not asked, since a mirror may trail it.
 
 Exit code 4 if anything is damaged; else 7 if anything could not be read; else 0.";
 
 /// `verify`
 #[derive(Debug, Arguments)]
 pub struct VerifyArgs {
+    /// The store.
+    #[command(flatten)]
+    pub store: StoreChoice,
     /// Names and chain alone, without reading every byte
     #[arg(long)]
     pub quick: bool,

@@ -116,6 +116,7 @@ async fn unfinished(env: &LogEnv, source: &SourceName) -> Result<Vec<(BaseId, Ti
                 | Named::Boundary { .. }
                 | Named::Hold { .. }
                 | Named::Rewrap { .. }
+                | Named::First { .. }
                 | Named::Probe(_),
             )
             | None => {}

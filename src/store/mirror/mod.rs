@@ -1,0 +1,325 @@
+//! One store that decides, and mirrors that get the same bytes afterwards: the log does not know of them.
+//!
+//! ```text
+//!   put_new ─▶ first store: decides ─▶ required mirrors: the same bytes ─▶ answer
+//!                     │
+//!                     └──▶ note (never waits) ──▶ follower ──▶ mirror      re-reads the bytes from the first store
+//!                              full? doubt ─────▶ compare listings ──▶ copy what is missing, in order
+//! ```
+//! * L1: what a required mirror lacks is not acknowledged. While one is away nothing new goes to the first store
+//!   either, so a long outage leaves no trail of half-done puts.
+//! * L4: another object in a mirror's slot is damage; it is named and never overwritten.
+//! * L5: only who created an object in the first store, or read it there, puts it into a mirror; whoever finds that
+//!   another store was made the first one stops.
+//! * L8: the notes are bounded; bytes are re-read from the first store, one object at a time.
+//! * L9: a mirror that fails, hangs or is slow holds nothing up unless it is required.
+//! * L10: what the first store lacks is deleted from a mirror only where a proved boundary says that it was expired.
+
+mod distant;
+mod follow;
+mod forget;
+mod merge;
+mod pass;
+mod sight;
+#[cfg(test)]
+mod tests;
+
+pub use distant::{Distant, Opener};
+pub use forget::Retention;
+pub use pass::PassError;
+pub use sight::{Duty, MirrorSight, Phase};
+
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use futures::future::join_all;
+use tokio::sync::Notify;
+
+use crate::clock;
+use crate::clock::Clock;
+use crate::crypto::Sealed;
+use crate::model::ObjectKey;
+use crate::store::error::{Op, Refusal, StoreError, StoreErrorKind};
+use crate::store::memory::size_of;
+use crate::store::mirror::sight::State;
+use crate::store::{Part, Put, PutNew, Store, put_own};
+
+/// How patient a mirror is.
+#[derive(Clone, Copy, Debug)]
+pub struct MirrorRule {
+    /// A required mirror that does not answer within this time breaks the put.
+    pub answer_within: Duration,
+    /// The wait after a failed attempt to catch up; it doubles up to `wait_max`.
+    pub first_wait: Duration,
+    /// The longest wait.
+    pub wait_max: Duration,
+    /// How often everything is compared from the beginning, and not only the tail.
+    pub whole_every: Duration,
+}
+
+/// What several mirrors share: the name of the store that took the first one's place, once one did.
+#[derive(Clone, Debug, Default)]
+pub struct Deposed(Arc<OnceLock<String>>);
+
+impl Deposed {
+    /// How it was noticed, if it was.
+    pub fn why(&self) -> Option<&str> {
+        self.0.get().map(String::as_str)
+    }
+
+    fn set(&self, why: String) {
+        // The first to notice has said all there is to say.
+        let _already = self.0.set(why);
+    }
+}
+
+/// One mirror: what is known of it, and what it has to catch up with.
+pub struct Mirror {
+    name: String,
+    duty: Duty,
+    rule: MirrorRule,
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    retention: Option<Arc<dyn Retention>>,
+    deposed: Deposed,
+    state: Mutex<State>,
+    /// Held while an object is copied or deleted, so that what was read before a deletion is not put behind it.
+    changing: tokio::sync::Mutex<()>,
+    /// Wakes the follower.
+    wake: Notify,
+    /// Wakes who waits for the mirror.
+    moved: Notify,
+}
+
+/// Where a mirror is, and what it may do.
+pub struct MirrorPlace {
+    /// What commands and metrics call it.
+    pub name: String,
+    /// Whether the acknowledgement waits for it.
+    pub duty: Duty,
+    /// The store; it must come back by itself after an outage ([`Distant`]).
+    pub store: Arc<dyn Store>,
+    /// What tells it what has expired; `None` if this process may not delete.
+    pub retention: Option<Arc<dyn Retention>>,
+}
+
+impl Mirror {
+    /// A mirror of which nothing is known yet.
+    pub fn new(place: MirrorPlace, rule: MirrorRule, deposed: &Deposed, clock: &Arc<dyn Clock>) -> Self {
+        let MirrorPlace { name, duty, store, retention } = place;
+        let state = Mutex::new(State::new(clock.now(), clock.tick()));
+        let (deposed, clock) = (deposed.clone(), Arc::clone(clock));
+        let (changing, wake, moved) = (tokio::sync::Mutex::new(()), Notify::new(), Notify::new());
+        Self { name, duty, rule, store, clock, retention, deposed, state, changing, wake, moved }
+    }
+
+    /// What commands and metrics call it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What is true of it now.
+    pub fn sight(&self) -> MirrorSight {
+        self.state().sight(&self.name, self.duty)
+    }
+
+    /// Waits until it holds all that the first store holds; `false` if that takes too long, or if it is away or refused.
+    pub async fn in_step(&self, patience: Duration) -> bool {
+        let settled = |state: &State| state.is_in_step() || matches!(state.phase, Phase::Away | Phase::Refused);
+        self.wait_for(patience, settled).await && self.state().is_in_step()
+    }
+
+    async fn wait_for(&self, patience: Duration, is_so: impl Fn(&State) -> bool) -> bool {
+        let wait = async {
+            loop {
+                let moved = self.moved.notified();
+                tokio::pin!(moved);
+                // Armed before the look, or a change between the two would be missed.
+                moved.as_mut().enable();
+                if is_so(&self.state()) {
+                    return;
+                }
+                moved.await;
+            }
+        };
+        clock::timeout(&*self.clock, patience, wait).await.is_ok()
+    }
+
+    /// A panic elsewhere cannot leave the state half changed: every change is one call.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let done = change(&mut self.state());
+        self.moved.notify_waiters();
+        done
+    }
+
+    /// Something happened in the first store of which this mirror may not know: it must compare.
+    fn doubt(&self) {
+        self.change(State::doubt);
+        self.wake.notify_one();
+    }
+
+    /// The object is durable in the first store. Returns at once, always (L9).
+    fn note(&self, key: &ObjectKey, bytes: u64) {
+        let now = self.clock.now();
+        self.change(|state| state.note(key.clone(), bytes, now));
+        self.wake.notify_one();
+    }
+
+    /// Waits until this required mirror holds the whole log up to now.
+    async fn ready(&self, key: &ObjectKey) -> Result<(), StoreError> {
+        if self.state().is_ready() {
+            return Ok(());
+        }
+        if self.wait_for(self.rule.answer_within, State::is_ready).await {
+            return Ok(());
+        }
+        self.change(|state| state.holds_up = true);
+        let why = self.state().trouble.clone().unwrap_or_else(|| "it has not caught up yet".to_owned());
+        Err(self.unable(key, StoreErrorKind::Unavailable, why))
+    }
+
+    /// Puts what the first store has just taken. Whether it is there afterwards is certain only if this succeeds.
+    async fn forward(&self, key: &ObjectKey, body: &Sealed) -> Result<(), StoreError> {
+        let put = put_own(&*self.store, key, body);
+        let failed = match clock::timeout(&*self.clock, self.rule.answer_within, put).await {
+            Ok(Ok(Put::Ours)) => {
+                let now = self.clock.now();
+                self.change(|state| state.copied(now));
+                return Ok(());
+            }
+            Ok(Ok(Put::Taken(theirs))) => match self.stranger(key, &theirs, body) {
+                Ok(()) => "it holds another object of that name".to_owned(),
+                Err(error) => error.to_string(),
+            },
+            Ok(Err(error)) => error.to_string(),
+            Err(elapsed) => elapsed.to_string(),
+        };
+        self.change(|state| {
+            state.holds_up = true;
+            state.trouble = Some(failed.clone());
+        });
+        self.doubt();
+        Err(self.unable(key, StoreErrorKind::Unanswered, failed))
+    }
+
+    fn unable(&self, key: &ObjectKey, kind: StoreErrorKind, why: String) -> StoreError {
+        StoreError::new(Op::Put, format_args!("{key} in the required mirror {}", self.name), kind).caused_by(why)
+    }
+}
+
+/// A first store and its mirrors, as one store.
+pub struct Mirrored {
+    first: Arc<dyn Store>,
+    mirrors: Vec<Arc<Mirror>>,
+    deposed: Deposed,
+}
+
+impl Mirrored {
+    /// Puts mirrors behind `first`; each must be followed ([`Mirror::follow`]) by somebody.
+    pub fn new(first: Arc<dyn Store>, mirrors: Vec<Arc<Mirror>>, deposed: Deposed) -> Self {
+        Self { first, mirrors, deposed }
+    }
+
+    /// The mirrors.
+    pub fn mirrors(&self) -> &[Arc<Mirror>] {
+        &self.mirrors
+    }
+
+    fn required(&self) -> impl Iterator<Item = &Arc<Mirror>> {
+        self.mirrors.iter().filter(|mirror| mirror.duty == Duty::Required)
+    }
+
+    fn still_first(&self, key: &ObjectKey) -> Result<(), StoreError> {
+        match self.deposed.why() {
+            None => Ok(()),
+            Some(why) => {
+                let kind = StoreErrorKind::Refused(Refusal::Deposed);
+                Err(StoreError::new(Op::Put, key, kind).caused_by(why.to_owned()))
+            }
+        }
+    }
+
+    /// The first store's answer, and whether the object is the caller's own.
+    async fn decide(&self, key: &ObjectKey, body: &Sealed) -> Result<(PutNew, bool), StoreError> {
+        match self.first.put_new(key, body.clone()).await? {
+            PutNew::Created => Ok((PutNew::Created, true)),
+            // Perhaps ours: an earlier put that a required mirror broke. It counts once the mirror has it too.
+            PutNew::AlreadyThere => {
+                let ours = put_own(&*self.first, key, body).await? == Put::Ours;
+                Ok((PutNew::AlreadyThere, ours))
+            }
+        }
+    }
+}
+
+/// A put whose end nobody waits for any more may have landed: then every mirror must compare.
+struct UnderWay<'a>(&'a [Arc<Mirror>]);
+
+impl UnderWay<'_> {
+    fn settled(mut self) {
+        self.0 = &[];
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|mirror| mirror.doubt());
+    }
+}
+
+#[async_trait::async_trait]
+impl Store for Mirrored {
+    async fn put_new(&self, key: &ObjectKey, body: Sealed) -> Result<PutNew, StoreError> {
+        self.still_first(key)?;
+        if !pass::is_mirrored(key) {
+            return self.first.put_new(key, body).await;
+        }
+        for ready in join_all(self.required().map(|mirror| mirror.ready(key))).await {
+            ready?;
+        }
+        let under_way = UnderWay(&self.mirrors);
+        let (found, ours) = self.decide(key, &body).await?;
+        if !ours {
+            under_way.settled();
+            return Ok(found);
+        }
+        let bytes = size_of(body.as_bytes());
+        for mirror in self.mirrors.iter().filter(|mirror| mirror.duty == Duty::BestEffort) {
+            mirror.note(key, bytes);
+        }
+        let forwarded = join_all(self.required().map(|mirror| mirror.forward(key, &body))).await;
+        under_way.settled();
+        self.still_first(key)?;
+        forwarded.into_iter().collect::<Result<Vec<()>, _>>()?;
+        Ok(found)
+    }
+
+    async fn get(&self, key: &ObjectKey, part: Part) -> Result<Sealed, StoreError> {
+        self.first.get(key, part).await
+    }
+
+    async fn list(&self, prefix: &str, after: Option<&ObjectKey>) -> Result<Vec<ObjectKey>, StoreError> {
+        self.first.list(prefix, after).await
+    }
+
+    async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
+        self.still_first(key)?;
+        self.first.delete(key).await?;
+        if pass::is_mirrored(key) {
+            join_all(self.mirrors.iter().map(|mirror| mirror.delete(&*self.first, key))).await;
+        }
+        Ok(())
+    }
+
+    async fn size(&self, key: &ObjectKey) -> Result<u64, StoreError> {
+        self.first.size(key).await
+    }
+
+    async fn holds(&self, key: &ObjectKey, body: &Sealed) -> Result<bool, StoreError> {
+        self.first.holds(key, body).await
+    }
+}

@@ -1,0 +1,393 @@
+//! Compares a mirror with the first store and copies what it lacks, in the order that keeps it a store that could be.
+//!
+//! ```text
+//!   same order of stores? ─▶ survey: how much is missing, are the last common objects the same?
+//!                                └─▶ copy: first/ keys/ hold/ boundary/ log/ ─▶ checkpoint/ base/
+//! ```
+//! The tail alone is compared most of the time: a mirror that holds a checkpoint holds what it lists. Bytes are re-read
+//! from the first store, one object at a time (L8).
+
+use std::collections::VecDeque;
+
+use crate::codec::segment::Header;
+use crate::crypto::Sealed;
+use crate::model::limits::{HEADER_BYTES_MAX, IN_FLIGHT_PUTS_MAX};
+use crate::model::{ObjectKey, Slot, SourceName, Timestamp};
+use crate::store::error::{StoreError, StoreErrorKind};
+use crate::store::keys::{Keys, sources};
+use crate::store::layout::{self, Named};
+use crate::store::memory::size_of;
+use crate::store::mirror::Mirror;
+use crate::store::mirror::forget::{Asked, is_gone};
+use crate::store::mirror::merge::{Difference, Merge};
+use crate::store::mirror::sight::DAMAGED_MAX;
+use crate::store::order::{self, OrderError};
+use crate::store::{Part, Put, Store, put_own};
+
+/// Missing objects whose size is asked; the others are taken to be as large on average.
+const SIZED_MAX: u64 = 32;
+
+/// Why a mirror does not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum PassError {
+    /// The first store does not give what must be copied.
+    #[error("the first store cannot be read")]
+    First(#[source] StoreError),
+    /// The mirror does not answer, or does not take it.
+    #[error("the mirror cannot be used")]
+    Mirror(#[source] StoreError),
+    /// The mirror's objects are not the first store's: it is left as it is.
+    #[error(
+        "{key} is another object there: the mirror holds another history; set it aside and let an empty one catch up"
+    )]
+    OtherHistory {
+        /// The object that tells.
+        key: ObjectKey,
+        /// How the two are related.
+        kin: Kin,
+    },
+    /// Another store was made the first one.
+    #[error("{0}")]
+    Deposed(String),
+    /// What the mirror says about the order of the stores cannot be read.
+    #[error("the mirror's word on which store decides cannot be read")]
+    Order(#[source] OrderError),
+}
+
+/// How another history is related to the first store's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kin {
+    /// They have a beginning in common: an old first store that went on alone.
+    Fork,
+    /// They are strangers: somebody else's store.
+    Stranger,
+}
+
+/// How far back a comparison goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Depth {
+    /// Logs from the mirror's newest checkpoint on.
+    Tail,
+    /// From the beginning; lets go what has expired.
+    Whole,
+}
+
+/// What became of one object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Copied {
+    /// The mirror holds it.
+    There,
+    /// The first store holds it no more.
+    Gone,
+    /// The mirror holds another one.
+    Foreign,
+}
+
+/// What a comparison walks through: a prefix, and where it begins.
+type Start = (String, Option<ObjectKey>);
+
+/// Whether mirrors hold objects of that name.
+pub(crate) fn is_mirrored(key: &ObjectKey) -> bool {
+    !key.as_str().starts_with(layout::PROBES_PREFIX)
+}
+
+impl Mirror {
+    /// Compares and copies until nothing is missing.
+    pub(crate) async fn pass(&self, first: &dyn Store, depth: Depth) -> Result<(), PassError> {
+        let (doubt, wish) = self.change(|state| (state.begin_pass(), state.wholes()));
+        let mut asked = Asked::default();
+        self.same_order(first).await?;
+        self.see_damaged_again(first).await?;
+        let (logs, rest) = self.starts(first, depth).await?;
+        if let Err(error) = self.survey(first, logs.iter().chain(&rest)).await {
+            self.warn_a_fork(first, &error).await?;
+            return Err(error);
+        }
+        let mut lacks = 0;
+        for start in &logs {
+            lacks += self.catch_up(first, start, doubt, &mut asked).await?;
+        }
+        self.change(|state| state.log_compared(doubt));
+        for start in &rest {
+            lacks += self.catch_up(first, start, doubt, &mut asked).await?;
+        }
+        let now = (self.clock.now(), self.clock.tick());
+        self.change(|state| {
+            if depth == Depth::Whole {
+                state.whole_compared(wish, now.1);
+            }
+            state.first_lacks = state.first_lacks.max(lacks);
+            state.undeleted = state.undeleted.max(asked.undeleted);
+            if state.doubts() == doubt {
+                state.compared(doubt, now.0);
+            }
+        });
+        Ok(())
+    }
+
+    /// A mirror that knows of a later change of the first store ends this one's reign (L5).
+    pub(crate) async fn same_order(&self, first: &dyn Store) -> Result<(), PassError> {
+        let asked = self.clock.tick();
+        self.change(|state| state.order_at = asked);
+        let ours = order::newest(first).await.map_err(|error| told(error, PassError::First))?;
+        let theirs = order::newest(&*self.store).await.map_err(|error| told(error, PassError::Mirror))?;
+        let Some(theirs) = theirs else { return Ok(()) };
+        let older = ours.as_ref().is_none_or(|ours| ours.number < theirs.number);
+        let contested = ours.as_ref().is_some_and(|ours| ours.number == theirs.number && *ours != theirs);
+        if older || contested {
+            let why = format!("mirror {} says that {} was made the first store", self.name, theirs.name);
+            self.deposed.set(why.clone());
+            return Err(PassError::Deposed(why));
+        }
+        Ok(())
+    }
+
+    /// An old first store that went on alone is told that it decides no more, so that nobody goes on with it. Into a
+    /// stranger's store nothing is written at all.
+    async fn warn_a_fork(&self, first: &dyn Store, error: &PassError) -> Result<(), PassError> {
+        let fork = matches!(error, PassError::OtherHistory { kin: Kin::Fork, .. });
+        let claim = order::newest(first).await.map_err(|error| told(error, PassError::First))?;
+        match claim.filter(|_| fork) {
+            Some(claim) => order::write(&*self.store, &claim).await.map_err(|error| told(error, PassError::Mirror)),
+            None => Ok(()),
+        }
+    }
+
+    /// A person may have taken a foreign object away.
+    async fn see_damaged_again(&self, first: &dyn Store) -> Result<(), PassError> {
+        let damaged = self.state().damaged.clone();
+        for key in damaged {
+            if self.copy(first, &key).await? != Copied::Foreign {
+                self.change(|state| state.damaged.remove(&key));
+            }
+        }
+        Ok(())
+    }
+
+    /// Where to begin: logs and what must precede them, then the rest.
+    async fn starts(&self, first: &dyn Store, depth: Depth) -> Result<(Vec<Start>, Vec<Start>), PassError> {
+        let (mut logs, mut rest) = (Vec::new(), Vec::new());
+        let mut before_logs = true;
+        for prefix in layout::MIRRORED {
+            if prefix == layout::LOGS_PREFIX {
+                let all = sources(first).await.map_err(PassError::First)?;
+                let theirs = sources(&*self.store).await.map_err(PassError::Mirror)?;
+                if let Some(alone) = theirs.iter().find(|source| !all.contains(source)) {
+                    let key = layout::segment(alone, Slot::FIRST);
+                    return Err(PassError::OtherHistory { key, kin: Kin::Stranger });
+                }
+                for source in all {
+                    let after = if depth == Depth::Tail { self.known_up_to(&source).await? } else { None };
+                    if depth == Depth::Tail && self.slept_through(first, &source).await? {
+                        self.want_whole();
+                    }
+                    logs.push((layout::segments_prefix(&source), after));
+                }
+                before_logs = false;
+            } else if before_logs {
+                logs.push((prefix.to_owned(), None));
+            } else {
+                rest.push((prefix.to_owned(), None));
+            }
+        }
+        Ok((logs, rest))
+    }
+
+    /// The name in front of the last few objects that the mirror's newest checkpoint lists.
+    async fn known_up_to(&self, source: &SourceName) -> Result<Option<ObjectKey>, PassError> {
+        let mut keys = Keys::new(&*self.store, layout::checkpoints_prefix(source), None);
+        let mut newest = None;
+        while let Some(key) = keys.next().await.map_err(PassError::Mirror)? {
+            if let Some(Named::Checkpoint { slot, .. }) = layout::parse(&key) {
+                newest = Some(slot);
+            }
+        }
+        let common = u64::try_from(2 * IN_FLIGHT_PUTS_MAX).unwrap_or(u64::MAX);
+        let back = |slot: Slot| Slot::new(slot.get().saturating_sub(common));
+        Ok(newest.map(|slot| layout::segment(source, back(slot))))
+    }
+
+    /// How much is missing, for those who watch, and whether what is not missing is the same: a mirror whose last common
+    /// objects differ holds another history, and nothing may be added to it.
+    async fn survey(&self, first: &dyn Store, starts: impl Iterator<Item = &Start>) -> Result<(), PassError> {
+        let (mut objects, mut sized, mut bytes, mut since) = (0_u64, 0_u64, 0_u64, None);
+        for (prefix, after) in starts {
+            let mut merge = Merge::new(first, &*self.store, prefix, after.clone());
+            let mut common = VecDeque::new();
+            while let Some(difference) = merge.next().await? {
+                let key = match difference {
+                    Difference::Missing(key) => key,
+                    Difference::Common(key) => {
+                        common.push_back(key);
+                        common.drain(..common.len().saturating_sub(IN_FLIGHT_PUTS_MAX));
+                        continue;
+                    }
+                    Difference::Surplus(_) => continue,
+                };
+                objects = objects.saturating_add(1);
+                if sized < SIZED_MAX
+                    && let Ok(size) = first.size(&key).await
+                {
+                    (sized, bytes) = (sized.saturating_add(1), bytes.saturating_add(size));
+                }
+                if since.is_none() {
+                    since = written(first, &key).await;
+                }
+            }
+            if prefix.starts_with(layout::LOGS_PREFIX) {
+                for key in &common {
+                    self.same(first, key).await?;
+                }
+            }
+        }
+        let bytes = bytes.checked_div(sized).unwrap_or(0).saturating_mul(objects);
+        self.change(|state| state.found_missing(objects, bytes, since));
+        Ok(())
+    }
+
+    /// Copies what is missing below one prefix; gives how many objects only the mirror holds.
+    async fn catch_up(
+        &self,
+        first: &dyn Store,
+        (prefix, after): &Start,
+        doubt: u64,
+        asked: &mut Asked,
+    ) -> Result<u64, PassError> {
+        let mut merge = Merge::new(first, &*self.store, prefix, after.clone());
+        let mut lacks = 0_u64;
+        while let Some(difference) = merge.next().await? {
+            match difference {
+                Difference::Common(_) => {}
+                Difference::Missing(key) => self.bring(first, &key, doubt).await?,
+                Difference::Surplus(key) => lacks = lacks.saturating_add(self.surplus(first, &key, asked).await?),
+            }
+        }
+        Ok(lacks)
+    }
+
+    /// Copies one object that a comparison found missing, behind what must be there before it.
+    async fn bring(&self, first: &dyn Store, key: &ObjectKey, doubt: u64) -> Result<(), PassError> {
+        match layout::parse(key) {
+            None | Some(Named::Probe(_)) => return Ok(()),
+            Some(
+                Named::Segment { .. }
+                | Named::Boundary { .. }
+                | Named::Hold { .. }
+                | Named::Rewrap { .. }
+                | Named::First { .. },
+            ) => {}
+            Some(Named::Checkpoint { .. } | Named::BasePart { .. } | Named::Manifest { .. }) => {
+                // The log went on meanwhile; a checkpoint may list what the comparison of the log did not see.
+                self.drain(first).await?;
+                if self.state().doubts() != doubt {
+                    return Ok(());
+                }
+            }
+        }
+        self.take(first, key).await?;
+        // Another process may have deleted it in both stores between our reading and our putting it.
+        if is_gone(first, key).await.map_err(PassError::First)? {
+            self.want_whole();
+        }
+        Ok(())
+    }
+
+    /// Copies one object, a manifest behind its parts.
+    async fn take(&self, first: &dyn Store, key: &ObjectKey) -> Result<(), PassError> {
+        if let Some(Named::Manifest { source, base }) = layout::parse(key) {
+            let mut merge = Merge::new(first, &*self.store, &layout::base_prefix(&source, base), None);
+            while let Some(difference) = merge.next().await? {
+                if let Difference::Missing(part) = difference
+                    && part != *key
+                    && self.copy(first, &part).await? == Copied::Gone
+                {
+                    // Expired under our hands, or lost: without its parts a manifest would be a lie.
+                    return Ok(());
+                }
+            }
+        }
+        self.copy(first, key).await.map(drop)
+    }
+
+    /// Copies what was noted, in the order in which it became durable.
+    pub(crate) async fn drain(&self, first: &dyn Store) -> Result<(), PassError> {
+        while let Some(note) = { self.state().next_note() } {
+            self.take(first, &note.key).await?;
+            self.change(|state| state.done(&note));
+        }
+        Ok(())
+    }
+
+    /// Whether the mirror's object is the first store's, where both hold one of that name.
+    pub(crate) async fn same(&self, first: &dyn Store, key: &ObjectKey) -> Result<bool, PassError> {
+        let body = match first.get(key, Part::Whole).await {
+            Ok(body) => body,
+            Err(error) if error.kind == StoreErrorKind::Missing => return Ok(false),
+            Err(error) => return Err(PassError::First(error)),
+        };
+        match self.store.holds(key, &body).await {
+            Ok(true) => Ok(true),
+            Err(error) if error.kind == StoreErrorKind::Missing => Ok(false),
+            Err(error) => Err(PassError::Mirror(error)),
+            // Put once more, so that what stands there instead is looked at.
+            Ok(false) => self.copy(first, key).await.map(|copied| copied == Copied::There),
+        }
+    }
+
+    async fn copy(&self, first: &dyn Store, key: &ObjectKey) -> Result<Copied, PassError> {
+        let _changing = self.changing.lock().await;
+        let body = match first.get(key, Part::Whole).await {
+            Ok(body) => body,
+            Err(error) if error.kind == StoreErrorKind::Missing => return Ok(Copied::Gone),
+            Err(error) => return Err(PassError::First(error)),
+        };
+        match put_own(&*self.store, key, &body).await.map_err(PassError::Mirror)? {
+            Put::Ours => {
+                let (now, bytes) = (self.clock.now(), size_of(body.as_bytes()));
+                let written = Header::decode(body.as_bytes()).ok().map(|(header, _)| header.sealed_at);
+                self.change(|state| {
+                    state.copied(now);
+                    state.caught_up_to(bytes, written);
+                });
+                Ok(Copied::There)
+            }
+            Put::Taken(theirs) => self.stranger(key, &theirs, &body).map(|()| Copied::Foreign),
+        }
+    }
+
+    /// Another object stands in the mirror's slot. An error if that tells more than of this one object.
+    pub(crate) fn stranger(&self, key: &ObjectKey, theirs: &Sealed, ours: &Sealed) -> Result<(), PassError> {
+        let other = |kin| PassError::OtherHistory { key: key.clone(), kin };
+        let headers = (Header::decode(theirs.as_bytes()), Header::decode(ours.as_bytes()));
+        if let (Some(Named::Segment { .. }), (Ok((theirs, _)), Ok((ours, _)))) = (layout::parse(key), headers)
+            && theirs.salt != ours.salt
+        {
+            if theirs.stream == ours.stream && theirs.epoch > ours.epoch {
+                let why = format!("{key} in mirror {} is of a later epoch: somebody writes there", self.name);
+                self.deposed.set(why.clone());
+                return Err(PassError::Deposed(why));
+            }
+            return Err(other(if theirs.stream == ours.stream { Kin::Fork } else { Kin::Stranger }));
+        }
+        let many = self.change(|state| {
+            state.damaged.insert(key.clone());
+            state.damaged.len()
+        });
+        if many > DAMAGED_MAX { Err(other(Kin::Stranger)) } else { Ok(()) }
+    }
+}
+
+fn told(error: OrderError, of: fn(StoreError) -> PassError) -> PassError {
+    match error {
+        OrderError::Store(error) => of(error),
+        damaged @ (OrderError::Damaged { .. } | OrderError::Deposed { .. } | OrderError::Contested { .. }) => {
+            PassError::Order(damaged)
+        }
+    }
+}
+
+async fn written(first: &dyn Store, key: &ObjectKey) -> Option<Timestamp> {
+    let bytes = u64::try_from(HEADER_BYTES_MAX).unwrap_or(u64::MAX);
+    let start = first.get(key, Part::First { bytes }).await.ok()?;
+    Header::decode(start.as_bytes()).ok().map(|(header, _)| header.sealed_at)
+}

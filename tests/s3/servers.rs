@@ -21,8 +21,8 @@ const PATIENCE: Duration = Duration::from_mins(1);
 pub struct Server {
     child: Child,
     folder: Option<tempfile::TempDir>,
-    /// A socket that it would leave behind.
-    socket: Option<PathBuf>,
+    /// Sockets that it would leave behind.
+    sockets: Vec<PathBuf>,
     /// Where it is.
     pub endpoint: String,
 }
@@ -39,12 +39,16 @@ impl Server {
         let [master, volume, filer, s3] = free_ports();
         let mut command = Command::new(program("weed"));
         command.args(["server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3", "-volume.max=200"]);
-        command.arg("-master.volumeSizeLimitMB=64");
+        // What listens on a fixed port would let one server at a time live on this machine.
+        command.args(["-master.volumeSizeLimitMB=64", "-s3.port.iceberg=0", "-s3.port.lance=0"]);
         command.arg(format!("-dir={}", folder.path().display()));
         command.args([format!("-master.port={master}"), format!("-volume.port={volume}")]);
         command.args([format!("-filer.port={filer}"), format!("-s3.port={s3}"), "-s3.config=identities.json".into()]);
-        let socket = Some(PathBuf::from(format!("/tmp/seaweedfs-filer-grpc-{filer}.sock")));
-        Self::start(command, Some(folder), socket, s3).await
+        let sockets = [("master", master), ("volume", volume), ("filer", filer), ("s3", s3)].map(|(kind, port)| {
+            [format!("/tmp/seaweedfs-{kind}-{port}.sock"), format!("/tmp/seaweedfs-{kind}-grpc-{}.sock", port + 10_000)]
+        });
+        let sockets = sockets.into_iter().flatten().map(PathBuf::from).collect();
+        Self::start(command, Some(folder), sockets, s3).await
     }
 
     /// moto.
@@ -52,15 +56,10 @@ impl Server {
         let [_, _, _, port] = free_ports();
         let mut command = Command::new(program("moto_server"));
         command.args(["-H", "127.0.0.1", "-p", &port.to_string()]);
-        Self::start(command, None, None, port).await
+        Self::start(command, None, Vec::new(), port).await
     }
 
-    async fn start(
-        mut command: Command,
-        folder: Option<tempfile::TempDir>,
-        socket: Option<PathBuf>,
-        port: u16,
-    ) -> Self {
+    async fn start(mut command: Command, folder: Option<tempfile::TempDir>, sockets: Vec<PathBuf>, port: u16) -> Self {
         if let Some(folder) = &folder {
             command.current_dir(folder.path());
         }
@@ -73,7 +72,7 @@ impl Server {
         };
         let child = command.stdin(Stdio::null()).stdout(out).stderr(err).spawn();
         let child = child.unwrap_or_else(|error| panic!("{command:?}: {error}; ops/setup installs it"));
-        let mut this = Self { child, folder, socket, endpoint: format!("http://127.0.0.1:{port}") };
+        let mut this = Self { child, folder, sockets, endpoint: format!("http://127.0.0.1:{port}") };
         // A port that answers is not enough: SeaweedFS has to know its volumes before it makes a bucket.
         let started = Instant::now();
         while let Err(error) = this.try_bucket("ready").await {
@@ -121,7 +120,7 @@ impl Drop for Server {
     fn drop(&mut self) {
         drop(self.child.kill());
         drop(self.child.wait());
-        self.socket.iter().for_each(|socket| drop(fs::remove_file(socket)));
+        self.sockets.iter().for_each(|socket| drop(fs::remove_file(socket)));
     }
 }
 
@@ -141,12 +140,11 @@ pub async fn moto() -> &'static Server {
 #[expect(clippy::zombie_processes, reason = "it outlives us on purpose")]
 fn ended_with_us(server: Server) -> Server {
     let script =
-        "while kill -0 $0 2>/dev/null; do sleep 0.2; done; kill -9 $1 2>/dev/null; sleep 0.2; rm -rf \"$2\" \"$3\"";
+        "while kill -0 $0 2>/dev/null; do sleep 0.2; done; kill -9 $1 2>/dev/null; sleep 0.2; shift; rm -rf \"$@\"";
     let folder = server.folder.as_ref().map_or(Path::new("/nonexistent"), |folder| folder.path());
-    let socket = server.socket.as_deref().unwrap_or(Path::new("/nonexistent"));
     let mut guard = Command::new("sh");
     guard.args(["-c", script, &std::process::id().to_string(), &server.child.id().to_string()]);
-    guard.arg(folder).arg(socket).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    guard.arg(folder).args(&server.sockets).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     guard.spawn().unwrap();
     server
 }

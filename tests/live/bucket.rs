@@ -9,7 +9,7 @@ use crate::site::Site;
 /// Variables that say who asks.
 type Who = &'static [(&'static str, &'static str)];
 
-const WHO: [(&str, &str); 3] =
+pub(crate) const WHO: [(&str, &str); 3] =
     [("AWS_ACCESS_KEY_ID", ACCESS), ("AWS_SECRET_ACCESS_KEY", SECRET), ("AWS_EC2_METADATA_DISABLED", "true")];
 
 const WRONG: [(&str, &str); 3] =
@@ -17,7 +17,7 @@ const WRONG: [(&str, &str); 3] =
 const NOBODY: [(&str, &str); 2] = [("AWS_EC2_METADATA_DISABLED", "true"), ("AWS_PROFILE", "default")];
 
 /// `[[store]]` in a bucket on a server here.
-fn store(endpoint: &str, bucket: &str, more: &str) -> String {
+pub(crate) fn store(endpoint: &str, bucket: &str, more: &str) -> String {
     format!("s3 = {{ bucket = \"{bucket}\", prefix = \"site/a\", endpoint = \"{endpoint}\", path_style = true{more} }}")
 }
 

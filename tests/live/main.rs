@@ -28,6 +28,8 @@ mod kill;
 #[expect(dead_code, reason = "the tests of keys alone use all of it")]
 #[path = "../kms/double.rs"]
 mod kms_double;
+#[path = "../kms/moto.rs"]
+mod kms_moto;
 mod mistakes;
 mod physical;
 mod pipeline;
@@ -45,4 +47,5 @@ mod session;
 mod shop;
 mod site;
 mod surface;
+mod tour;
 mod workload;

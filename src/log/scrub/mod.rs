@@ -14,6 +14,7 @@
 mod order;
 mod prove;
 mod report;
+mod rewraps;
 mod tally;
 mod walk;
 
@@ -23,6 +24,7 @@ mod tests;
 pub use order::{Order, Pace, Watch};
 pub use prove::Sound;
 pub use report::{Depth, Finding, Head, Outcome, ScrubReport, Verdict};
+pub use rewraps::rewraps;
 
 use bytes::Bytes;
 

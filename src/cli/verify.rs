@@ -119,6 +119,7 @@ fn summary(verified: &Verified) -> Value {
         "slot": verified.slot.as_ref().map(SlotSaid::sentence),
         "bases": bases,
         "unfinished_bases": verified.unfinished,
+        "expired_bases": verified.expired.iter().map(ToString::to_string).collect::<Vec<_>>(),
     })
 }
 
@@ -159,6 +160,7 @@ fn text(verified: &Verified) -> String {
     if verified.unfinished > 0 {
         lines.push(format!("  {} bases have no manifest: under way, or left over", verified.unfinished));
     }
+    lines.extend(verified.expired.iter().map(|base| format!("  base {base} expired while it was verified")));
     let slot = verified.slot.as_ref();
     let slot = slot
         .map_or("the slot was not asked: the configuration does not name this source".to_owned(), SlotSaid::sentence);

@@ -43,6 +43,8 @@ pub struct Verified {
     pub bases: Vec<(BaseId, ScrubReport)>,
     /// Bases without a manifest: under way, or left over. They are no bases, and nothing is wrong with that.
     pub unfinished: usize,
+    /// Bases that expired while they were read: what was not there any more is no damage.
+    pub expired: Vec<BaseId>,
 }
 
 impl Verified {
@@ -66,6 +68,10 @@ impl Verified {
                 self.unfinished += 1;
                 continue;
             };
+            if report.outcome() == Outcome::Damaged && is_gone(env, &source, base).await {
+                self.expired.push(base);
+                continue;
+            }
             report.findings.iter().for_each(|finding| bases.watch.found(finding));
             if self.log.outcome() == Outcome::CouldNotTell {
                 believe_no_stranger(&mut report);
@@ -157,7 +163,7 @@ async fn log(
         Some(confirmed) => Some(witness::compare(env, source, confirmed, (&mut log, &mut *watch)).await),
         None => None,
     };
-    Verified { source: source.clone(), log, slot, bases: Vec::new(), unfinished: 0 }
+    Verified { source: source.clone(), log, slot, bases: Vec::new(), unfinished: 0, expired: Vec::new() }
 }
 
 /// Where to begin. A log that cannot be listed is verified from its beginning, which tells what is wrong with it.
@@ -188,6 +194,21 @@ async fn names(env: &LogEnv, source: &SourceName) -> Result<Vec<(BaseId, Vec<Obj
         }
     }
     Ok(found)
+}
+
+/// Whether the base expired since it was listed. Its manifest goes before anything else of it, so what is missing of a
+/// base whose manifest is there is damage.
+async fn is_gone(env: &LogEnv, source: &SourceName, base: BaseId) -> bool {
+    let manifest = layout::manifest(source, base);
+    let mut keys = Keys::new(&*env.store, layout::base_prefix(source, base), None);
+    loop {
+        match keys.next().await {
+            Ok(Some(key)) if key == manifest => return false,
+            Ok(Some(_)) => {}
+            Ok(None) => return true,
+            Err(_) => return false,
+        }
+    }
 }
 
 /// What the objects of bases are checked with.

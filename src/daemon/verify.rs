@@ -79,6 +79,16 @@ impl Verified {
             self.bases.push((base, report));
         }
     }
+
+    /// The report where a finding about an object belongs.
+    fn report_about(&mut self, object: &ObjectKey) -> &mut ScrubReport {
+        let of = match layout::parse(object) {
+            Some(Named::BasePart { base, .. } | Named::Manifest { base, .. }) => Some(base),
+            Some(_) | None => None,
+        };
+        let found = self.bases.iter_mut().find(|(base, _)| Some(*base) == of);
+        found.map_or(&mut self.log, |(_, report)| report)
+    }
 }
 
 /// What was found of all that was to be verified.
@@ -128,7 +138,7 @@ pub async fn keys(env: &LogEnv, sources: &[SourceName], depth: Depth, watch: &mu
     scrub::rewraps(env, sources, depth, watch).await
 }
 
-/// Verifies one source.
+/// Verifies one source. In full what was put first counts, where the store keeps that, and what was put over it is told.
 pub async fn source(
     env: &LogEnv,
     source: &SourceName,
@@ -136,8 +146,25 @@ pub async fn source(
     slot: Option<&SlotWitness>,
     watch: &mut dyn Watch,
 ) -> Verified {
-    let mut verified = log(env, source, order, slot, watch).await;
-    verified.bases(env, order, watch).await;
+    let beneath = match order.depth {
+        Depth::Full => scrub::beneath(env, source).await,
+        Depth::Quick => Ok(None),
+    };
+    let read_in = beneath.as_ref().ok().and_then(Option::as_ref).map_or(env, |(beneath, _)| beneath);
+    let mut verified = log(read_in, source, order, slot, watch).await;
+    verified.bases(read_in, order, watch).await;
+    let found = match &beneath {
+        Ok(None) => Vec::new(),
+        Ok(Some((_, oldest))) => {
+            verified.log.witnesses.push("the versions that the store keeps".to_owned());
+            scrub::put_over(env, source, oldest).await
+        }
+        Err(error) => vec![scrub::untold(source, error)],
+    };
+    for finding in found {
+        watch.found(&finding);
+        verified.report_about(&finding.object).add(finding);
+    }
     verified
 }
 

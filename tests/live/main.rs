@@ -47,5 +47,6 @@ mod session;
 mod shop;
 mod site;
 mod surface;
+mod tampered;
 mod tour;
 mod workload;

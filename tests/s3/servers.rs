@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_s3::error::SdkError;
+use aws_sdk_s3::types::{BucketVersioningStatus, VersioningConfiguration};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::OnceCell;
 
@@ -105,6 +106,12 @@ impl Server {
             Err(SdkError::ServiceError(error)) => Err(format!("{:?}", error.err())),
             Err(error) => Err(format!("{error:?}")),
         }
+    }
+
+    /// From now on the bucket keeps old versions.
+    pub async fn keep_versions(&self, bucket: &str) {
+        let on = VersioningConfiguration::builder().status(BucketVersioningStatus::Enabled).build();
+        self.plain().put_bucket_versioning().bucket(bucket).versioning_configuration(on).send().await.unwrap();
     }
 
     /// A new bucket.

@@ -16,6 +16,7 @@ mod prove;
 mod report;
 mod rewraps;
 mod tally;
+mod versions;
 mod walk;
 
 #[cfg(test)]
@@ -25,6 +26,7 @@ pub use order::{Order, Pace, Watch};
 pub use prove::Sound;
 pub use report::{Depth, Finding, Head, Outcome, ScrubReport, Verdict};
 pub use rewraps::rewraps;
+pub use versions::{beneath, first_put, put_over, untold};
 
 use bytes::Bytes;
 

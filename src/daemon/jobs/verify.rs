@@ -3,7 +3,7 @@
 use crate::config::Config;
 use crate::daemon::assemble;
 use crate::daemon::chain;
-use crate::daemon::jobs::{Ended, Job};
+use crate::daemon::jobs::{Ended, Job, together};
 use crate::daemon::schedule::{JobName, Trouble};
 use crate::daemon::verify::{self, AllVerified, Order};
 use crate::daemon::witness::{SlotSaid, SlotWitness};
@@ -32,15 +32,10 @@ impl Verify {
         Self { env: env.clone(), depth, bytes_per_second, expected }
     }
 
-    async fn verify(&self) -> Result<AllVerified, (Trouble, String)> {
-        let listed = store::sources(&*self.env.store).await;
-        let stored = listed.map_err(|error| (Trouble::CouldNotTell, chain(&error)))?;
-        if let Some((gone, _)) = self.expected.iter().find(|(name, _)| !stored.contains(name)) {
-            return Err((Trouble::CouldNotTell, format!("the store holds nothing of source {gone}")));
-        }
+    async fn verify(&self, stored: &[SourceName]) -> AllVerified {
         let order = Order { depth: self.depth, since: None, jobs: 1, bytes_per_second: Some(self.bytes_per_second) };
         let mut sources = Vec::new();
-        for name in &stored {
+        for name in stored {
             let witness = self.expected.iter().find(|(expected, _)| expected == name).map(|(_, witness)| witness);
             let slot = witness.and_then(|witness| witness.as_ref().ok());
             let mut verified = verify::source(&self.env, name, order, slot, &mut ()).await;
@@ -49,7 +44,7 @@ impl Verify {
             }
             sources.push(verified);
         }
-        Ok(AllVerified { sources, keys: verify::keys(&self.env, &stored, self.depth, &mut ()).await })
+        AllVerified { sources, keys: verify::keys(&self.env, stored, self.depth, &mut ()).await }
     }
 }
 
@@ -63,13 +58,18 @@ impl Job for Verify {
     }
 
     async fn run(&self) -> Ended {
-        let all = self.verify().await?;
-        let trouble = match all.outcome() {
-            Outcome::Damaged => Trouble::Damaged,
-            Outcome::CouldNotTell => Trouble::CouldNotTell,
-            Outcome::Sound => return Ok(sound(&all)),
-        };
-        Err((trouble, found(&all)))
+        let listed = store::sources(&*self.env.store).await;
+        let stored = listed.map_err(|error| (Trouble::CouldNotTell, chain(&error)))?;
+        let lost = self.expected.iter().filter(|(name, _)| !stored.contains(name));
+        let lost = lost.map(|(name, _)| (Trouble::CouldNotTell, format!("the store holds nothing of source {name}")));
+        let mut troubles: Vec<_> = lost.collect();
+        let all = self.verify(&stored).await;
+        match all.outcome() {
+            Outcome::Damaged => troubles.push((Trouble::Damaged, found(&all))),
+            Outcome::CouldNotTell => troubles.push((Trouble::CouldNotTell, found(&all))),
+            Outcome::Sound => {}
+        }
+        together(troubles).map_or_else(|| Ok(sound(&all)), Err)
     }
 }
 

@@ -13,7 +13,7 @@ use holdfast::store::{Keys, Oldest, Part, PutNew, Store, layout};
 
 use crate::bed::{BUCKET, Bed, body, key};
 use crate::s3::plan::{Fault, On};
-use crate::s3::{servers, settings};
+use crate::s3::servers;
 
 const FULL: Order = Order { depth: Depth::Full, since: None, jobs: 2, bytes_per_second: None };
 
@@ -75,8 +75,7 @@ async fn s16_l4_the_same_on_a_versioned_bucket_of_a_real_server() {
     let server = servers::seaweed().await;
     let bucket = server.bucket().await;
     server.keep_versions(&bucket).await;
-    let (bed, settings) = (Bed::new().await, settings(&server.endpoint, &bucket, "site/"));
-    let (env, source) = Bed::with(bed.double, settings).await.log(7).await;
+    let (env, source) = Bed::real(&server.endpoint, &bucket).await.log(7).await;
     s16_holds_for(&env, &source).await;
 }
 
@@ -84,8 +83,7 @@ async fn s16_l4_the_same_on_a_versioned_bucket_of_a_real_server() {
 async fn a_bucket_that_keeps_no_versions_is_verified_as_ever() {
     let server = servers::seaweed().await;
     let bucket = server.bucket().await;
-    let (bed, settings) = (Bed::new().await, settings(&server.endpoint, &bucket, "site/"));
-    let (env, source) = Bed::with(bed.double, settings).await.log(3).await;
+    let (env, source) = Bed::real(&server.endpoint, &bucket).await.log(3).await;
     assert_eq!(full(&env, &source).await, (Outcome::Sound, Vec::new()));
     env.store.delete(&segment(&source, 2)).await.unwrap();
     assert_eq!(full(&env, &source).await, (Outcome::Damaged, vec![(segment(&source, 2), Verdict::Missing)]));

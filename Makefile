@@ -2,10 +2,10 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .NOTPARALLEL:
-.PHONY: help setup demo test lint fmt clippy doc deny bench test-long
+.PHONY: help setup demo demo-s3 test lint fmt clippy doc deny bench test-long
 
 help: ## these lines
-	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
+	@grep -E '^[a-z0-9-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z0-9-]+):.*## /  make \1\t/' | expand -t 18
 
 setup: ## install what is needed on a Debian machine that has Rust; quick when all is there
 	@ops/setup
@@ -13,6 +13,10 @@ setup: ## install what is needed on a Debian machine that has Rust; quick when a
 demo: setup ## the whole road on a throwaway PostgreSQL: load, run, back up, an accident, restore, compare
 	cargo build --release --locked
 	ops/demo
+
+demo-s3: setup ## the same with the log in a bucket (SeaweedFS) and the key in KMS (moto), both thrown away afterwards
+	cargo build --release --locked
+	ops/demo --s3
 
 # Properties draw the same cases each time here, so that the gate says something about the change and not about luck;
 # `make test-long` draws fresh ones. Chaos draws fresh seeds in both, and prints the one to replay.

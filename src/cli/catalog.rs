@@ -10,8 +10,9 @@ use crate::cli::failure::Failure;
 use crate::cli::scene::Scene;
 use crate::cli::status::all_sources;
 use crate::daemon::assemble;
-use crate::daemon::keeper::{Counts, Place, counted};
-use crate::log::{Entry, History};
+use crate::daemon::keeper::{Counts, Place, Rebuilt, counted};
+use crate::log::Entry;
+use crate::log::scrub;
 use crate::model::SourceName;
 
 /// Runs `catalog rebuild`.
@@ -27,21 +28,26 @@ pub async fn run(scene: &Scene, verb: &CatalogVerb) -> Result<Exit, Failure> {
         None => counted(&rebuild(scene).await?),
     };
     scene.out.answer(&answer, &text(&answer));
-    Ok(Exit::Done)
+    Ok(match answer.get("outcome").and_then(Value::as_str) {
+        Some("damaged") => Exit::VerificationFailed,
+        Some("could not tell") => Exit::CouldNotTell,
+        Some(_) | None => Exit::Done,
+    })
 }
 
-async fn rebuild(scene: &Scene) -> Result<Counts, Failure> {
+async fn rebuild(scene: &Scene) -> Result<Rebuilt, Failure> {
     let state_dir = scene.config.need_state_dir()?;
     let env = scene.env().await?;
-    let mut logs = Vec::new();
+    let (mut logs, mut put_over) = (Vec::new(), Vec::new());
     for source in all_sources(scene, &env).await? {
-        let history = History::load(&env, &source).await?;
+        let (history, found) = scrub::first_put(&env, &source).await?;
         logs.push((source, history.entries));
+        put_over.extend(found);
     }
     let place = assemble::catalog_place(state_dir, &scene.clock);
     let written = tokio::task::spawn_blocking(move || write(&place, logs)).await;
     match written {
-        Ok(Ok(counts)) => Ok(counts),
+        Ok(Ok(counts)) => Ok(Rebuilt { counts, put_over }),
         Ok(Err(error)) => Err(Failure::of(Exit::Failed, error)),
         Err(_panicked) => Err(Failure::text(Exit::Failed, "the catalog panicked; remove its folder in state_dir")),
     }
@@ -62,7 +68,12 @@ fn write(place: &dyn Place, logs: Vec<(SourceName, Vec<Entry>)>) -> Result<Count
 
 fn text(answer: &Value) -> String {
     let logs = answer.get("entries").and_then(Value::as_object);
-    let lines: Vec<_> =
-        logs.into_iter().flatten().map(|(source, entries)| format!("{source}: {entries} entries")).collect();
+    let logs = logs.into_iter().flatten().map(|(source, entries)| format!("{source}: {entries} entries"));
+    let found = answer.get("findings").and_then(Value::as_array);
+    let word = |finding: &Value, name: &str| finding.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let found = found.into_iter().flatten().map(|finding| {
+        format!("  {}: {} ({})", word(finding, "verdict"), word(finding, "object"), word(finding, "what"))
+    });
+    let lines: Vec<_> = logs.chain(found).collect();
     format!("the catalog was made anew from the store\n{}", lines.join("\n"))
 }

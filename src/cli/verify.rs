@@ -9,7 +9,7 @@ use crate::cli::failure::Failure;
 use crate::cli::progress::CountBar;
 use crate::cli::scene::Scene;
 use crate::daemon::assemble;
-use crate::daemon::verify::{self, Order, Verified};
+use crate::daemon::verify::{self, AllVerified, Order, Verified};
 use crate::daemon::witness::{SlotSaid, SlotWitness};
 use crate::log::scrub::{Depth, Finding, Outcome, ScrubReport, Watch};
 use crate::model::{ObjectKey, SourceName};
@@ -33,22 +33,29 @@ pub async fn run(scene: &Scene, args: &VerifyArgs) -> Result<Exit, Failure> {
     let order = Order { depth, since, jobs: args.jobs, bytes_per_second: None };
     let mut evidence = args.report.as_deref().map(Evidence::begin).transpose()?;
     let mut all = Vec::new();
-    for source in wanted {
+    for source in &wanted {
         let bar = CountBar::new(scene.out, &format!("verifying {source}"));
-        let slot = slot(scene, &source)?;
+        let slot = slot(scene, source)?;
         let mut watcher = Watcher { bar: &bar, evidence: evidence.as_mut(), read: (0, 0) };
-        all.push(verify::source(&env, &source, order, slot.as_ref(), &mut watcher).await);
+        all.push(verify::source(&env, source, order, slot.as_ref(), &mut watcher).await);
         bar.done();
     }
-    let exit = match outcome(&all) {
+    let bar = CountBar::new(scene.out, "verifying wraps of keys");
+    let mut watcher = Watcher { bar: &bar, evidence: evidence.as_mut(), read: (0, 0) };
+    let keys = verify::keys(&env, &wanted, depth, &mut watcher).await;
+    bar.done();
+    let all = AllVerified { sources: all, keys };
+    let exit = match all.outcome() {
         Outcome::Sound => Exit::Done,
         Outcome::Damaged => Exit::VerificationFailed,
         Outcome::CouldNotTell => Exit::CouldNotTell,
     };
-    let told: Vec<_> = all.iter().map(summary).collect();
-    let answer = json!({ "outcome": word(exit), "exit": exit.code(), "sources": told });
+    let told: Vec<_> = all.sources.iter().map(summary).collect();
+    let keys = of_report(&all.keys);
+    let answer = json!({ "outcome": word(exit), "exit": exit.code(), "sources": told, "keys": keys });
     let written = evidence.map_or(Ok(()), |evidence| evidence.end(&answer));
-    let text: Vec<_> = all.iter().map(|verified| text(verified, unasked(scene))).collect();
+    let texts = all.sources.iter().map(|verified| text(verified, unasked(scene)));
+    let text: Vec<_> = texts.chain(text_of_keys(&all.keys)).collect();
     scene.out.answer(&answer, &text.join("\n"));
     match written {
         // A missing report must not hide what was found.
@@ -68,15 +75,6 @@ fn slot(scene: &Scene, source: &SourceName) -> Result<Option<SlotWitness>, Failu
     }
     let named = scene.config.sources.iter().find(|settings| settings.name == *source);
     Ok(named.map(assemble::slot_witness).transpose()?)
-}
-
-fn outcome(all: &[Verified]) -> Outcome {
-    let any = |wanted| all.iter().any(|verified| verified.outcome() == wanted);
-    match (any(Outcome::Damaged), any(Outcome::CouldNotTell)) {
-        (true, _) => Outcome::Damaged,
-        (false, true) => Outcome::CouldNotTell,
-        (false, false) => Outcome::Sound,
-    }
 }
 
 /// Shows how far it is, and writes down every object.
@@ -125,6 +123,7 @@ fn summary(verified: &Verified) -> Value {
         "slot": verified.slot.as_ref().map(SlotSaid::sentence),
         "bases": bases,
         "unfinished_bases": verified.unfinished,
+        "expired_bases": verified.expired.iter().map(ToString::to_string).collect::<Vec<_>>(),
     })
 }
 
@@ -165,14 +164,7 @@ fn text(verified: &Verified, unasked: &str) -> String {
         indicatif::HumanBytes(bytes),
         verified.bases.len()
     )];
-    for report in verified.reports() {
-        for finding in &report.findings {
-            lines.push(format!("  {}: {} ({})", finding.verdict.name(), finding.object, finding.what));
-        }
-        if report.findings_left_out > 0 {
-            lines.push(format!("  and {} more", report.findings_left_out));
-        }
-    }
+    lines.extend(verified.reports().flat_map(findings));
     if let Some(head) = verified.log.head {
         // What a person can keep elsewhere: the loss of the newest objects shows against nothing else.
         lines.push(format!("  head: slot {}, sha256 {}, last commit {}", head.slot, hex::encode(head.hash), head.time));
@@ -180,9 +172,23 @@ fn text(verified: &Verified, unasked: &str) -> String {
     if verified.unfinished > 0 {
         lines.push(format!("  {} bases have no manifest: under way, or left over", verified.unfinished));
     }
+    lines.extend(verified.expired.iter().map(|base| format!("  base {base} expired while it was verified")));
     let slot = verified.slot.as_ref();
     let slot = slot.map_or_else(|| unasked.to_owned(), SlotSaid::sentence);
     let witnesses: Vec<_> = verified.log.witnesses.iter().cloned().chain([slot]).collect();
     lines.push(format!("  witnesses of the end: {}", witnesses.join("; ")));
     lines.join("\n")
+}
+
+fn findings(report: &ScrubReport) -> Vec<String> {
+    let line = |finding: &Finding| format!("  {}: {} ({})", finding.verdict.name(), finding.object, finding.what);
+    let more = (report.findings_left_out > 0).then(|| format!("  and {} more", report.findings_left_out));
+    report.findings.iter().map(line).chain(more).collect()
+}
+
+/// Nothing where no data key was ever wrapped again.
+fn text_of_keys(keys: &ScrubReport) -> Option<String> {
+    let found = findings(keys);
+    let head = format!("keys: {} data keys were wrapped again", keys.objects_checked);
+    (keys.objects_checked > 0 || !found.is_empty()).then(|| [vec![head], found].concat().join("\n"))
 }

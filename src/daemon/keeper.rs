@@ -21,6 +21,7 @@ use crate::catalog::entries::IDENTITY;
 use crate::catalog::{Catalog, Index, IndexError, MemoryIndex, Noted, Opened, SledIndex};
 use crate::clock::Clock;
 use crate::daemon::metrics as words;
+use crate::log::scrub::{self, Finding, Verdict};
 use crate::log::{Entry, History, LogEnv, LogError};
 use crate::model::{Slot, SourceName, Tick};
 
@@ -68,16 +69,37 @@ impl Place for SledPlace {
 /// How many entries a rebuild found.
 pub type Counts = BTreeMap<SourceName, u64>;
 
-/// The counts as an answer tells them.
-pub fn counted(counts: &Counts) -> serde_json::Value {
-    let logs: BTreeMap<_, _> = counts.iter().map(|(source, entries)| (source.to_string(), *entries)).collect();
-    serde_json::json!({ "entries": logs })
+/// What a rebuild found.
+#[derive(Debug, Default)]
+pub struct Rebuilt {
+    /// How many entries.
+    pub counts: Counts,
+    /// What somebody put over objects of the logs; what was put first was taken.
+    pub put_over: Vec<Finding>,
+}
+
+/// What a rebuild found, as an answer tells it.
+pub fn counted(rebuilt: &Rebuilt) -> serde_json::Value {
+    let counts = rebuilt.counts.iter();
+    let logs: BTreeMap<_, _> = counts.map(|(source, entries)| (source.to_string(), *entries)).collect();
+    let found = rebuilt.put_over.iter().map(|finding| {
+        let (object, verdict) = (finding.object.as_str(), finding.verdict.name());
+        serde_json::json!({ "object": object, "verdict": verdict, "what": finding.what })
+    });
+    let found: Vec<_> = found.collect();
+    let damaged = rebuilt.put_over.iter().any(|finding| finding.verdict != Verdict::Unreadable);
+    let outcome = match (found.is_empty(), damaged) {
+        (true, _) => "sound",
+        (false, true) => "damaged",
+        (false, false) => "could not tell",
+    };
+    serde_json::json!({ "entries": logs, "findings": found, "outcome": outcome })
 }
 
 enum Request {
     Note(SourceName, Box<Entry>),
     Page(SourceName, Slot, oneshot::Sender<Vec<Entry>>),
-    Rebuild(oneshot::Sender<Result<Counts, LogError>>),
+    Rebuild(oneshot::Sender<Result<Rebuilt, LogError>>),
 }
 
 /// The keeper, as the others see it.
@@ -120,7 +142,7 @@ impl Keeper {
     }
 
     /// Makes the catalog anew from the store; `None` if the keeper has ended.
-    pub async fn rebuild(&self) -> Option<Result<Counts, LogError>> {
+    pub async fn rebuild(&self) -> Option<Result<Rebuilt, LogError>> {
         let (answer, answered) = oneshot::channel();
         self.requests.send(Request::Rebuild(answer)).await.ok()?;
         answered.await.ok()
@@ -258,26 +280,35 @@ impl Keeping {
         let of = source.clone();
         let known = self.on_index(move |catalog| catalog.entries(&of)).await.unwrap_or_default();
         let history = History::load_from(&self.env, source, known).await.inspect_err(|_| self.doubt(source))?;
+        Ok(self.replace(source, history).await)
+    }
+
+    /// Puts what the store holds of a log in the place of what the index holds of it.
+    async fn replace(&mut self, source: &SourceName, history: History) -> u64 {
         let of = source.clone();
         let entries = history.entries;
         let count = u64::try_from(entries.len()).unwrap_or(u64::MAX);
         if self.on_index(move |catalog| catalog.replace(&of, &entries)).await.is_none() {
             self.doubt(source);
         }
-        Ok(count)
+        count
     }
 
-    async fn rebuild(&mut self) -> Result<Counts, LogError> {
+    async fn rebuild(&mut self) -> Result<Rebuilt, LogError> {
         self.close().await;
         self.open().await;
         self.on_index(Catalog::clear).await;
-        let mut counts = Counts::new();
+        let mut rebuilt = Rebuilt::default();
         for source in self.stale.keys().cloned().collect::<Vec<_>>() {
-            counts.insert(source.clone(), self.refresh(&source).await?);
+            self.set_stale(&source, false);
+            let looked = scrub::first_put(&self.env, &source).await.inspect_err(|_| self.doubt(&source));
+            let (history, found) = looked?;
+            rebuilt.counts.insert(source.clone(), self.replace(&source, history).await);
+            rebuilt.put_over.extend(found);
         }
         self.on_index(Catalog::flush).await;
         metrics::counter!(words::CATALOG_REBUILDS.name).increment(1);
-        Ok(counts)
+        Ok(rebuilt)
     }
 
     /// Runs blocking work on the index, where a panic ends nothing else. `None` if it failed: then the index is given up.

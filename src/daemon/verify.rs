@@ -43,6 +43,82 @@ pub struct Verified {
     pub bases: Vec<(BaseId, ScrubReport)>,
     /// Bases without a manifest: under way, or left over. They are no bases, and nothing is wrong with that.
     pub unfinished: usize,
+    /// Bases that expired while they were read: what was not there any more is no damage.
+    pub expired: Vec<BaseId>,
+}
+
+impl Verified {
+    async fn bases(&mut self, env: &LogEnv, order: Order, watch: &mut dyn Watch) {
+        let source = self.source.clone();
+        let found = match names(env, &source).await {
+            Ok(found) => found,
+            Err(error) => {
+                let prefix = layout::bases_prefix(&source).trim_end_matches('/').parse();
+                let object: ObjectKey = prefix.expect("a prefix without its slash is a name");
+                let what = format!("it could not be listed: {}", error.kind);
+                let finding = Finding { object, verdict: Verdict::Unreadable, what };
+                watch.found(&finding);
+                return self.log.add(finding);
+            }
+        };
+        let (scrubber, pace) = (Scrubber::new(env, order.jobs), Pace::new(&env.clock, order.bytes_per_second));
+        let mut bases = Bases { env, source: &source, order, scrubber, pace, watch };
+        for (base, keys) in found {
+            let Some(mut report) = bases.one(base, &keys).await else {
+                self.unfinished += 1;
+                continue;
+            };
+            if report.outcome() == Outcome::Damaged && is_gone(env, &source, base).await {
+                self.expired.push(base);
+                continue;
+            }
+            report.findings.iter().for_each(|finding| bases.watch.found(finding));
+            if self.log.outcome() == Outcome::CouldNotTell {
+                believe_no_stranger(&mut report);
+            }
+            self.bases.push((base, report));
+        }
+    }
+
+    /// The report where a finding about an object belongs.
+    fn report_about(&mut self, object: &ObjectKey) -> &mut ScrubReport {
+        let of = match layout::parse(object) {
+            Some(Named::BasePart { base, .. } | Named::Manifest { base, .. }) => Some(base),
+            Some(_) | None => None,
+        };
+        let found = self.bases.iter_mut().find(|(base, _)| Some(*base) == of);
+        found.map_or(&mut self.log, |(_, report)| report)
+    }
+}
+
+/// What was found of all that was to be verified.
+#[derive(Debug)]
+pub struct AllVerified {
+    /// Of each source.
+    pub sources: Vec<Verified>,
+    /// Of the later wraps of data keys, which belong to no source.
+    pub keys: ScrubReport,
+}
+
+impl AllVerified {
+    /// Every report.
+    pub fn reports(&self) -> impl Iterator<Item = &ScrubReport> {
+        self.sources.iter().flat_map(Verified::reports).chain([&self.keys])
+    }
+
+    /// What it comes to.
+    pub fn outcome(&self) -> Outcome {
+        together(self.reports())
+    }
+}
+
+/// Damaged if anything is, else unknown if anything could not be told.
+fn together<'a>(reports: impl Iterator<Item = &'a ScrubReport>) -> Outcome {
+    reports.fold(Outcome::Sound, |all, report| match (all, report.outcome()) {
+        (Outcome::Damaged, _) | (_, Outcome::Damaged) => Outcome::Damaged,
+        (Outcome::CouldNotTell, _) | (_, Outcome::CouldNotTell) => Outcome::CouldNotTell,
+        (Outcome::Sound, Outcome::Sound) => Outcome::Sound,
+    })
 }
 
 impl Verified {
@@ -53,17 +129,47 @@ impl Verified {
 
     /// What it comes to: damaged if anything is, else unknown if anything could not be told.
     pub fn outcome(&self) -> Outcome {
-        let any = |wanted| self.reports().any(|report| report.outcome() == wanted);
-        match () {
-            () if any(Outcome::Damaged) => Outcome::Damaged,
-            () if any(Outcome::CouldNotTell) => Outcome::CouldNotTell,
-            () => Outcome::Sound,
-        }
+        together(self.reports())
     }
 }
 
-/// Verifies one source. The slot, if there is one, is asked first: what it has confirmed by then must be there.
+/// Verifies the later wraps of data keys: those in the store, for every source of which something is there.
+pub async fn keys(env: &LogEnv, sources: &[SourceName], depth: Depth, watch: &mut dyn Watch) -> ScrubReport {
+    scrub::rewraps(env, sources, depth, watch).await
+}
+
+/// Verifies one source. In full what was put first counts, where the store keeps that, and what was put over it is told.
 pub async fn source(
+    env: &LogEnv,
+    source: &SourceName,
+    order: Order,
+    slot: Option<&SlotWitness>,
+    watch: &mut dyn Watch,
+) -> Verified {
+    let beneath = match order.depth {
+        Depth::Full => scrub::beneath(env, source).await,
+        Depth::Quick => Ok(None),
+    };
+    let read_in = beneath.as_ref().ok().and_then(Option::as_ref).map_or(env, |(beneath, _)| beneath);
+    let mut verified = log(read_in, source, order, slot, watch).await;
+    verified.bases(read_in, order, watch).await;
+    let found = match &beneath {
+        Ok(None) => Vec::new(),
+        Ok(Some((_, oldest))) => {
+            verified.log.witnesses.push("the versions that the store keeps".to_owned());
+            scrub::put_over(env, source, oldest).await
+        }
+        Err(error) => vec![scrub::untold(source, error)],
+    };
+    for finding in found {
+        watch.found(&finding);
+        verified.report_about(&finding.object).add(finding);
+    }
+    verified
+}
+
+/// Verifies the log. The slot, if there is one, is asked first: what it has confirmed by then must be there.
+async fn log(
     env: &LogEnv,
     source: &SourceName,
     order: Order,
@@ -84,33 +190,7 @@ pub async fn source(
         Some(confirmed) => Some(witness::compare(env, source, confirmed, (&mut log, &mut *watch)).await),
         None => None,
     };
-    let mut verified = Verified { source: source.clone(), log, slot, bases: Vec::new(), unfinished: 0 };
-    match names(env, source).await {
-        Ok(found) => {
-            let (scrubber, pace) = (Scrubber::new(env, jobs), Pace::new(&env.clock, bytes_per_second));
-            let mut bases = Bases { env, source, order, scrubber, pace, watch };
-            for (base, keys) in found {
-                match bases.one(base, &keys).await {
-                    Some(mut report) => {
-                        if verified.log.outcome() == Outcome::CouldNotTell {
-                            believe_no_stranger(&mut report);
-                        }
-                        verified.bases.push((base, report));
-                    }
-                    None => verified.unfinished += 1,
-                }
-            }
-        }
-        Err(error) => {
-            let prefix = layout::bases_prefix(source).trim_end_matches('/').parse();
-            let object: ObjectKey = prefix.expect("a prefix without its slash is a name");
-            let what = format!("it could not be listed: {}", error.kind);
-            let finding = Finding { object, verdict: Verdict::Unreadable, what };
-            watch.found(&finding);
-            verified.log.add(finding);
-        }
-    }
-    verified
+    Verified { source: source.clone(), log, slot, bases: Vec::new(), unfinished: 0, expired: Vec::new() }
 }
 
 /// Where to begin. A log that cannot be listed is verified from its beginning, which tells what is wrong with it.
@@ -143,6 +223,21 @@ async fn names(env: &LogEnv, source: &SourceName) -> Result<Vec<(BaseId, Vec<Obj
     Ok(found)
 }
 
+/// Whether the base expired since it was listed. Its manifest goes before anything else of it, so what is missing of a
+/// base whose manifest is there is damage.
+async fn is_gone(env: &LogEnv, source: &SourceName, base: BaseId) -> bool {
+    let manifest = layout::manifest(source, base);
+    let mut keys = Keys::new(&*env.store, layout::base_prefix(source, base), None);
+    loop {
+        match keys.next().await {
+            Ok(Some(key)) if key == manifest => return false,
+            Ok(Some(_)) => {}
+            Ok(None) => return true,
+            Err(_) => return false,
+        }
+    }
+}
+
 /// What the objects of bases are checked with.
 struct Bases<'a> {
     env: &'a LogEnv,
@@ -154,11 +249,6 @@ struct Bases<'a> {
 }
 
 impl Bases<'_> {
-    fn note(&mut self, report: &mut ScrubReport, finding: Finding) {
-        self.watch.found(&finding);
-        report.add(finding);
-    }
-
     /// Verifies one base; `None` if it has no manifest. Of one that was taken before what is to be verified, the
     /// manifest alone.
     async fn one(&mut self, base: BaseId, keys: &[ObjectKey]) -> Option<ScrubReport> {
@@ -169,7 +259,7 @@ impl Bases<'_> {
         let mut report = ScrubReport::default();
         match self.scrubber.object(&key).await {
             Ok(sound) => self.sound(&mut report, &key, sound),
-            Err(finding) => self.note(&mut report, finding),
+            Err(finding) => report.add(finding),
         }
         match bases::read(self.env, self.source, base).await {
             Ok(Some(manifest)) => {
@@ -179,10 +269,9 @@ impl Bases<'_> {
             }
             // What opens and is no manifest of this base is damaged; what did not open was named above.
             Ok(None) | Err(_) if !report.findings.is_empty() => {}
-            Ok(None) => self.note(&mut report, finding(&key, Verdict::Missing, "it was listed and is not there")),
+            Ok(None) => report.add(finding(&key, Verdict::Missing, "it was listed and is not there")),
             Err(error) => {
-                let wrong = finding(&key, Verdict::Damaged, &crate::daemon::chain(&error));
-                self.note(&mut report, wrong);
+                report.add(finding(&key, Verdict::Damaged, &crate::daemon::chain(&error)));
             }
         }
         Some(report)
@@ -193,7 +282,7 @@ impl Bases<'_> {
         let listed: BTreeSet<_> = manifest.parts.iter().map(named).collect();
         for key in keys {
             if *key != layout::manifest(&manifest.source, manifest.base) && !listed.contains(key) {
-                self.note(report, finding(key, Verdict::Foreign, "the manifest does not list it"));
+                report.add(finding(key, Verdict::Foreign, "the manifest does not list it"));
             }
         }
         let depth = self.order.depth;
@@ -215,7 +304,7 @@ impl Bases<'_> {
                     self.watch.sound(&key, part.bytes, None);
                 }
                 Err(finding) => {
-                    self.note(report, finding);
+                    report.add(finding);
                     self.pace.spend(part.bytes).await;
                 }
             }

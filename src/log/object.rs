@@ -118,6 +118,11 @@ const fn identity(header: &Header) -> Identity {
     }
 }
 
+/// Whether an object with this header says that it was sealed under this data key.
+pub(crate) fn is_sealed_under(header: &Header, data: &DataKey) -> bool {
+    commitment(data, &header.salt, &identity(header)) == header.commitment
+}
+
 /// Whether `theirs`, the first bytes of an object that a store gave back, is `ours` although its bytes differ: no two
 /// sealing attempts have one salt, so the store read it wrong or holds it damaged. Bytes that are no header may be anyone's.
 pub fn may_be_own(theirs: &Sealed, ours: &Sealed) -> bool {

@@ -114,7 +114,7 @@ async fn listed(env: &LogEnv, id: &[u8; 32], wraps: &[Wrap]) -> Result<bool, Log
 }
 
 /// For whom wraps are, as an id: the same keys give the same name, so wrapping twice makes one object.
-fn recipients_id(wraps: &[Wrap]) -> [u8; 32] {
+pub(crate) fn recipients_id(wraps: &[Wrap]) -> [u8; 32] {
     let mut bytes = b"holdfast recipients v1".to_vec();
     for wrap in wraps {
         bytes.push(wrap.recipient.tag());

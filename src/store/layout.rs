@@ -171,6 +171,9 @@ pub fn base_prefix(source: &SourceName, base: BaseId) -> String {
     format!("base/{source}/{base}/")
 }
 
+/// What the later wraps of all data keys start with.
+pub const REWRAPS_PREFIX: &str = "keys/";
+
 /// What the objects of probes start with: they are nobody's, and no mirror gets them.
 pub const PROBES_PREFIX: &str = "probe/";
 

@@ -7,6 +7,7 @@
 //!             │            └── S3Store       a bucket
 //!             └── tells our own earlier put from a rival's
 //!   Mirrored: one store that decides, and others that get the same bytes afterwards
+//!   Oldest: what was put first under each name, of a store that keeps what was put later
 //! ```
 //!
 //! Behaviour is added by wrapping, never by flags. Keeps the store's share of L1 (what `put_new` answered is durable),
@@ -19,18 +20,22 @@ pub mod layout;
 pub mod memory;
 pub mod mirror;
 pub mod order;
+pub mod oldest;
 pub mod probe;
 pub mod retrying;
 pub mod s3;
+pub mod versions;
 
 pub use error::{Op, Refusal, StoreError, StoreErrorKind};
 pub use folder::FolderStore;
 pub use keys::{Keys, sources};
 pub use memory::MemoryStore;
 pub use mirror::{Mirror, Mirrored};
+pub use oldest::Oldest;
 pub use probe::{ProbeReport, Verdict, probe_refuses_overwrite, refuses_second_put};
 pub use retrying::{Put, RetryRule, Retrying, put_own};
 pub use s3::S3Store;
+pub use versions::{Kept, Versions};
 
 use crate::crypto::Sealed;
 use crate::model::ObjectKey;
@@ -76,6 +81,15 @@ pub trait Store: Send + Sync {
     /// Whether the object is `body`, told without fetching all of it.
     async fn holds(&self, key: &ObjectKey, body: &Sealed) -> Result<bool, StoreError> {
         begins_like(self, key, body).await
+    }
+    /// A page of what is kept of names, newest objects and all else, in the order and by the rules of `list`; `None` from
+    /// a store that keeps nothing but the newest.
+    async fn kept(&self, _prefix: &str, _after: Option<&ObjectKey>) -> Result<Option<Vec<Kept>>, StoreError> {
+        Ok(None)
+    }
+    /// As `get`, of the version with that name.
+    async fn get_kept(&self, key: &ObjectKey, _version: &str, _part: Part) -> Result<Sealed, StoreError> {
+        Err(StoreError::new(Op::Get, key, StoreErrorKind::Missing))
     }
 }
 

@@ -20,6 +20,11 @@ fn must(site: &Site, args: &[&str]) -> Output {
     ran
 }
 
+/// `[key]` in a key service on a server here.
+pub(crate) fn kms(endpoint: &str, key: &str) -> String {
+    format!("kms = {{ key_id = \"{key}\", region = \"eu-central-1\", endpoint = \"{endpoint}\" }}")
+}
+
 /// Puts `key` in the place of what the section says.
 fn with_key(site: &Site, key: &str) {
     let path = site.path("holdfast.toml");
@@ -35,10 +40,7 @@ async fn l7_what_a_writer_captured_that_may_not_decrypt_is_restored_with_the_rec
     let recovery = site.path("recovery");
     let made = must(&site, &["--json", "keys", "new", "--recovery", recovery.to_str().unwrap()]);
     let made: serde_json::Value = serde_json::from_str(&made.stdout).unwrap();
-    let kms = format!(
-        "kms = {{ key_id = \"alias/holdfast\", region = \"eu-central-1\", endpoint = \"{}\" }}",
-        double.endpoint
-    );
+    let kms = kms(&double.endpoint, "alias/holdfast");
     with_key(&site, &format!("{kms}\nrecovery = {}", made["recovery"]));
     must(&site, &["init"]);
     double.deny("Decrypt");

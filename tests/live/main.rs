@@ -30,6 +30,8 @@ mod kill;
 mod kms_double;
 mod lost_store;
 mod mirrors;
+#[path = "../kms/moto.rs"]
+mod kms_moto;
 mod mistakes;
 mod physical;
 mod pipeline;
@@ -47,4 +49,6 @@ mod session;
 mod shop;
 mod site;
 mod surface;
+mod tampered;
+mod tour;
 mod workload;

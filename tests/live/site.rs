@@ -48,14 +48,24 @@ impl Site {
 
     /// The same with another store, and variables for the program; `{at}` is the installation's folder.
     pub(crate) fn storing(store: &str, variables: &[(&'static str, &'static str)], source: &str, log: &str) -> Self {
+        Self::keyed("file = \"{at}/key\"", store, variables, &[source, log])
+    }
+
+    /// The same with another key, too; the settings are those of the source and of the log.
+    pub(crate) fn keyed(
+        key: &str,
+        store: &str,
+        variables: &[(&'static str, &'static str)],
+        [source, log]: &[&str; 2],
+    ) -> Self {
         let folder = tempfile::Builder::new().prefix("hf-site-").tempdir().unwrap();
         let server = Postgres::start_with(&LOGICAL);
         server.psql("postgres", "create table public.load (id bigint primary key, pad text)");
         let http = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let at = folder.path().display();
-        let store = store.replace("{at}", &at.to_string());
+        let [key, store] = [key, store].map(|place| place.replace("{at}", &at.to_string()));
         let config = format!(
-            "[service]\nname = \"a <test>\"\nstate_dir = \"{at}/state\"\n[key]\nfile = \"{at}/key\"\n\
+            "[service]\nname = \"a <test>\"\nstate_dir = \"{at}/state\"\n[key]\n{key}\n\
              [[store]]\n{store}\n[[source]]\nname = \"main\"\npostgres = \"{}\"\n{source}\n\
              [log]\n{log}\n[base]\nevery = \"never\"\n[schema_image]\nquiet = \"1h\"\nmax_wait = \"2h\"\n\
              [listen]\nhttp = \"{http}\"\n",

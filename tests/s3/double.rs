@@ -129,8 +129,15 @@ impl Buckets {
         }
     }
 
-    fn read(&self, bucket: &str, key: &str) -> S3Result<Stored> {
-        self.within(bucket, |bucket| bucket.newest(key).cloned().ok_or_else(|| s3_error!(NoSuchKey)))
+    fn read(&self, bucket: &str, key: &str, version: Option<&str>) -> S3Result<Stored> {
+        let named = |bucket: &Bucket, id: &str| {
+            let all = bucket.objects.get(key)?;
+            all.iter().find(|stored| stored.id.to_string() == id && stored.body.is_some()).cloned()
+        };
+        self.within(bucket, |bucket| match version {
+            Some(id) => named(bucket, id).ok_or_else(|| s3_error!(NoSuchVersion)),
+            None => bucket.newest(key).cloned().ok_or_else(|| s3_error!(NoSuchKey)),
+        })
     }
 }
 
@@ -177,7 +184,7 @@ impl S3 for Buckets {
     async fn get_object(&self, request: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {
         let fault = request.extensions.get::<Fault>().copied();
         let input = request.input;
-        let stored = self.read(&input.bucket, &input.key)?;
+        let stored = self.read(&input.bucket, &input.key, input.version_id.as_deref())?;
         let body = stored.body.unwrap();
         let size = u64::try_from(body.len()).unwrap();
         let (part, content_range) = match input.range {
@@ -205,7 +212,8 @@ impl S3 for Buckets {
     }
 
     async fn head_object(&self, request: S3Request<HeadObjectInput>) -> S3Result<S3Response<HeadObjectOutput>> {
-        let stored = self.read(&request.input.bucket, &request.input.key)?;
+        let input = request.input;
+        let stored = self.read(&input.bucket, &input.key, input.version_id.as_deref())?;
         Ok(S3Response::new(HeadObjectOutput {
             content_length: Some(length(&stored.body.unwrap())),
             checksum_sha256: Some(stored.checksum),
@@ -264,24 +272,48 @@ impl S3 for Buckets {
         let input = request.input;
         let prefix = input.prefix.unwrap_or_default();
         let mut output = ListObjectVersionsOutput::default();
-        let all: Vec<(String, Stored)> = self.within(&input.bucket, |bucket| {
+        let mut all: Vec<(String, Stored, bool)> = self.within(&input.bucket, |bucket| {
             let named = bucket.objects.iter().filter(|(name, _)| name.starts_with(&prefix));
-            Ok(named.flat_map(|(name, all)| all.iter().rev().map(|one| (name.clone(), one.clone()))).collect())
+            let newest_first = named.flat_map(|(name, all)| {
+                all.iter().rev().enumerate().map(|(age, one)| (name.clone(), one.clone(), age == 0))
+            });
+            Ok(newest_first.collect())
         })?;
+        if let Some(after) = &input.key_marker {
+            // Without a version the whole name is behind us, with one all that is newer than it.
+            let older = |stored: &Stored| {
+                let id = input.version_id_marker.as_ref().and_then(|id| id.parse::<u64>().ok());
+                id.is_some_and(|id| stored.id < id)
+            };
+            all.retain(|(name, stored, _)| name > after || (name == after && older(stored)));
+        }
+        let max = usize::try_from(input.max_keys.unwrap_or(1000)).unwrap();
+        output.is_truncated = Some(all.len() > max);
+        all.truncate(max);
+        if let (Some(true), Some((name, stored, _))) = (output.is_truncated, all.last()) {
+            output.next_key_marker = Some(name.clone());
+            output.next_version_id_marker = Some(stored.id.to_string());
+        }
         let (mut versions, mut markers) = (Vec::new(), Vec::new());
-        for (key, stored) in all {
+        for (key, stored, newest) in all {
             let (key, version_id, last_modified) = (Some(key), Some(stored.id.to_string()), Some(moment(stored.id)));
+            let is_latest = Some(newest);
             match stored.body {
                 Some(body) => versions.push(ObjectVersion {
                     key,
                     version_id,
                     last_modified,
+                    is_latest,
                     size: Some(length(&body)),
                     ..ObjectVersion::default()
                 }),
-                None => {
-                    markers.push(DeleteMarkerEntry { key, version_id, last_modified, ..DeleteMarkerEntry::default() });
-                }
+                None => markers.push(DeleteMarkerEntry {
+                    key,
+                    version_id,
+                    last_modified,
+                    is_latest,
+                    ..DeleteMarkerEntry::default()
+                }),
             }
         }
         (output.versions, output.delete_markers) = (Some(versions), Some(markers));

@@ -53,6 +53,8 @@ pub enum On {
     Head,
     /// Names are listed.
     List,
+    /// Versions of names are listed.
+    Versions,
     /// An object is deleted.
     Delete,
     /// Everything else.

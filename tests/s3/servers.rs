@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_s3::error::SdkError;
+use aws_sdk_s3::types::{BucketVersioningStatus, VersioningConfiguration};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::OnceCell;
 
@@ -21,8 +22,8 @@ const PATIENCE: Duration = Duration::from_mins(1);
 pub struct Server {
     child: Child,
     folder: Option<tempfile::TempDir>,
-    /// A socket that it would leave behind.
-    socket: Option<PathBuf>,
+    /// Sockets that it would leave behind.
+    sockets: Vec<PathBuf>,
     /// Where it is.
     pub endpoint: String,
 }
@@ -39,13 +40,16 @@ impl Server {
         let [master, volume, filer, s3] = free_ports();
         let mut command = Command::new(program("weed"));
         command.args(["server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3", "-volume.max=200"]);
-        // These two would listen at the same port in every server of this machine.
-        command.args(["-s3.port.iceberg=0", "-s3.port.lance=0", "-master.volumeSizeLimitMB=64"]);
+        // What listens on a fixed port would let one server at a time live on this machine.
+        command.args(["-master.volumeSizeLimitMB=64", "-s3.port.iceberg=0", "-s3.port.lance=0"]);
         command.arg(format!("-dir={}", folder.path().display()));
         command.args([format!("-master.port={master}"), format!("-volume.port={volume}")]);
         command.args([format!("-filer.port={filer}"), format!("-s3.port={s3}"), "-s3.config=identities.json".into()]);
-        let socket = Some(PathBuf::from(format!("/tmp/seaweedfs-filer-grpc-{filer}.sock")));
-        Self::start(command, Some(folder), socket, s3).await
+        let sockets = [("master", master), ("volume", volume), ("filer", filer), ("s3", s3)].map(|(kind, port)| {
+            [format!("/tmp/seaweedfs-{kind}-{port}.sock"), format!("/tmp/seaweedfs-{kind}-grpc-{}.sock", port + 10_000)]
+        });
+        let sockets = sockets.into_iter().flatten().map(PathBuf::from).collect();
+        Self::start(command, Some(folder), sockets, s3).await
     }
 
     /// moto.
@@ -53,15 +57,10 @@ impl Server {
         let [_, _, _, port] = free_ports();
         let mut command = Command::new(program("moto_server"));
         command.args(["-H", "127.0.0.1", "-p", &port.to_string()]);
-        Self::start(command, None, None, port).await
+        Self::start(command, None, Vec::new(), port).await
     }
 
-    async fn start(
-        mut command: Command,
-        folder: Option<tempfile::TempDir>,
-        socket: Option<PathBuf>,
-        port: u16,
-    ) -> Self {
+    async fn start(mut command: Command, folder: Option<tempfile::TempDir>, sockets: Vec<PathBuf>, port: u16) -> Self {
         if let Some(folder) = &folder {
             command.current_dir(folder.path());
         }
@@ -74,7 +73,7 @@ impl Server {
         };
         let child = command.stdin(Stdio::null()).stdout(out).stderr(err).spawn();
         let child = child.unwrap_or_else(|error| panic!("{command:?}: {error}; ops/setup installs it"));
-        let mut this = Self { child, folder, socket, endpoint: format!("http://127.0.0.1:{port}") };
+        let mut this = Self { child, folder, sockets, endpoint: format!("http://127.0.0.1:{port}") };
         // A port that answers is not enough: SeaweedFS has to know its volumes before it makes a bucket.
         let started = Instant::now();
         while let Err(error) = this.try_bucket("ready").await {
@@ -109,6 +108,12 @@ impl Server {
         }
     }
 
+    /// From now on the bucket keeps old versions.
+    pub async fn keep_versions(&self, bucket: &str) {
+        let on = VersioningConfiguration::builder().status(BucketVersioningStatus::Enabled).build();
+        self.plain().put_bucket_versioning().bucket(bucket).versioning_configuration(on).send().await.unwrap();
+    }
+
     /// A new bucket.
     pub async fn bucket(&self) -> String {
         static MADE: AtomicU64 = AtomicU64::new(0);
@@ -122,7 +127,7 @@ impl Drop for Server {
     fn drop(&mut self) {
         drop(self.child.kill());
         drop(self.child.wait());
-        self.socket.iter().for_each(|socket| drop(fs::remove_file(socket)));
+        self.sockets.iter().for_each(|socket| drop(fs::remove_file(socket)));
     }
 }
 
@@ -142,12 +147,11 @@ pub async fn moto() -> &'static Server {
 #[expect(clippy::zombie_processes, reason = "it outlives us on purpose")]
 fn ended_with_us(server: Server) -> Server {
     let script =
-        "while kill -0 $0 2>/dev/null; do sleep 0.2; done; kill -9 $1 2>/dev/null; sleep 0.2; rm -rf \"$2\" \"$3\"";
+        "while kill -0 $0 2>/dev/null; do sleep 0.2; done; kill -9 $1 2>/dev/null; sleep 0.2; shift; rm -rf \"$@\"";
     let folder = server.folder.as_ref().map_or(Path::new("/nonexistent"), |folder| folder.path());
-    let socket = server.socket.as_deref().unwrap_or(Path::new("/nonexistent"));
     let mut guard = Command::new("sh");
     guard.args(["-c", script, &std::process::id().to_string(), &server.child.id().to_string()]);
-    guard.arg(folder).arg(socket).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    guard.arg(folder).args(&server.sockets).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     guard.spawn().unwrap();
     server
 }

@@ -134,6 +134,11 @@ fn kind(request: &Request<Incoming>) -> On {
         (&Method::HEAD, true) => On::Head,
         (&Method::DELETE, true) => On::Delete,
         (&Method::GET, false) if uri.query().is_some_and(|query| query.contains("list-type=2")) => On::List,
+        (&Method::GET, false)
+            if uri.query().is_some_and(|query| query.split('&').any(|one| one.starts_with("versions"))) =>
+        {
+            On::Versions
+        }
         _ => On::Other,
     }
 }

@@ -35,13 +35,19 @@ impl Bed {
     }
 
     pub(crate) async fn with(double: Double, settings: S3Settings) -> Self {
+        Self::trying_for(double, settings, Duration::from_secs(3)).await
+    }
+
+    /// A store in a bucket of a real server, which may take its time; the double is idle.
+    pub(crate) async fn real(endpoint: &str, bucket: &str) -> Self {
+        let settings = settings(endpoint, bucket, "site/");
+        Self::trying_for(Double::start(BUCKET).await, settings, Duration::from_mins(1)).await
+    }
+
+    async fn trying_for(double: Double, settings: S3Settings, deadline: Duration) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let bare = Arc::new(S3Store::open(settings, Arc::clone(&clock)).await.unwrap());
-        let rule = RetryRule {
-            first_wait: Duration::from_millis(2),
-            wait_max: Duration::from_millis(20),
-            deadline: Duration::from_secs(3),
-        };
+        let rule = RetryRule { first_wait: Duration::from_millis(2), wait_max: Duration::from_millis(20), deadline };
         let inner: Arc<dyn Store> = Arc::<S3Store>::clone(&bare);
         let store = Arc::new(Retrying::new(inner, clock, Arc::new(OsEntropy), rule));
         Self { double, bare, store }

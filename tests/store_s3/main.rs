@@ -8,3 +8,4 @@ mod reads;
 #[path = "../s3/mod.rs"]
 #[expect(dead_code, unreachable_pub, reason = "each test program uses what it needs")]
 mod s3;
+mod versions;

@@ -5,7 +5,7 @@ use crate::daemon::assemble;
 use crate::daemon::chain;
 use crate::daemon::jobs::{Ended, Job, together};
 use crate::daemon::schedule::{JobName, Trouble};
-use crate::daemon::verify::{self, Order, Verified};
+use crate::daemon::verify::{self, AllVerified, Order};
 use crate::daemon::witness::{SlotSaid, SlotWitness};
 use crate::log::LogEnv;
 use crate::log::scrub::{Depth, Finding, Outcome};
@@ -32,19 +32,19 @@ impl Verify {
         Self { env: env.clone(), depth, bytes_per_second, expected }
     }
 
-    async fn verify(&self, stored: Vec<SourceName>) -> Vec<Verified> {
+    async fn verify(&self, stored: &[SourceName]) -> AllVerified {
         let order = Order { depth: self.depth, since: None, jobs: 1, bytes_per_second: Some(self.bytes_per_second) };
-        let mut all = Vec::new();
+        let mut sources = Vec::new();
         for name in stored {
-            let witness = self.expected.iter().find(|(expected, _)| *expected == name).map(|(_, witness)| witness);
+            let witness = self.expected.iter().find(|(expected, _)| expected == name).map(|(_, witness)| witness);
             let slot = witness.and_then(|witness| witness.as_ref().ok());
-            let mut verified = verify::source(&self.env, &name, order, slot, &mut ()).await;
+            let mut verified = verify::source(&self.env, name, order, slot, &mut ()).await;
             if let Some(Err(why)) = witness {
                 verified.slot = Some(SlotSaid::Nothing(why.clone()));
             }
-            all.push(verified);
+            sources.push(verified);
         }
-        all
+        AllVerified { sources, keys: verify::keys(&self.env, stored, self.depth, &mut ()).await }
     }
 }
 
@@ -63,24 +63,23 @@ impl Job for Verify {
         let lost = self.expected.iter().filter(|(name, _)| !stored.contains(name));
         let lost = lost.map(|(name, _)| (Trouble::CouldNotTell, format!("the store holds nothing of source {name}")));
         let mut troubles: Vec<_> = lost.collect();
-        let all = self.verify(stored).await;
-        let any = |wanted| all.iter().any(|verified| verified.outcome() == wanted);
-        match (any(Outcome::Damaged), any(Outcome::CouldNotTell)) {
-            (true, _) => troubles.push((Trouble::Damaged, found(&all))),
-            (false, true) => troubles.push((Trouble::CouldNotTell, found(&all))),
-            (false, false) => {}
+        let all = self.verify(&stored).await;
+        match all.outcome() {
+            Outcome::Damaged => troubles.push((Trouble::Damaged, found(&all))),
+            Outcome::CouldNotTell => troubles.push((Trouble::CouldNotTell, found(&all))),
+            Outcome::Sound => {}
         }
         together(troubles).map_or_else(|| Ok(sound(&all)), Err)
     }
 }
 
-fn sound(all: &[Verified]) -> String {
-    let reports = || all.iter().flat_map(Verified::reports);
-    let objects: u64 = reports().map(|report| report.objects_checked).sum();
-    let bytes: u64 = reports().map(|report| report.bytes_checked).sum();
-    let agree = all.iter().filter(|verified| matches!(verified.slot, Some(SlotSaid::Agrees(_)))).count();
-    let asked = all.iter().filter(|verified| verified.slot.is_some()).count();
-    let silent = all.iter().filter_map(|verified| match &verified.slot {
+fn sound(all: &AllVerified) -> String {
+    let objects: u64 = all.reports().map(|report| report.objects_checked).sum();
+    let bytes: u64 = all.reports().map(|report| report.bytes_checked).sum();
+    let sources = &all.sources;
+    let agree = sources.iter().filter(|verified| matches!(verified.slot, Some(SlotSaid::Agrees(_)))).count();
+    let asked = sources.iter().filter(|verified| verified.slot.is_some()).count();
+    let silent = sources.iter().filter_map(|verified| match &verified.slot {
         Some(said @ SlotSaid::Nothing(_)) => Some(format!("; source {}: {}", verified.source, said.sentence())),
         Some(SlotSaid::Agrees(_) | SlotSaid::Ahead(_) | SlotSaid::Gap(_)) | None => None,
     });
@@ -90,8 +89,8 @@ fn sound(all: &[Verified]) -> String {
     )
 }
 
-fn found(all: &[Verified]) -> String {
-    let mut findings: Vec<_> = all.iter().flat_map(Verified::reports).flat_map(|report| &report.findings).collect();
+fn found(all: &AllVerified) -> String {
+    let mut findings: Vec<_> = all.reports().flat_map(|report| &report.findings).collect();
     // What is damaged comes before what could not be read.
     findings.sort_by_key(|finding| finding.verdict);
     let one = |finding: &&Finding| format!("{}: {} ({})", finding.verdict.name(), finding.object, finding.what);

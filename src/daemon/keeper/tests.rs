@@ -229,7 +229,7 @@ async fn l7_an_index_whose_files_are_deleted_is_made_anew_and_a_rebuild_says_wha
     }
     assert_eq!(world.known(&keeper).await, world.stored().await);
     std::fs::remove_dir_all(folder.path().join("state")).unwrap();
-    let counts = keeper.rebuild().await.unwrap().unwrap();
+    let counts = keeper.rebuild().await.unwrap().unwrap().counts;
     assert_eq!(counts.get(&world.source), Some(&6));
     assert!(place.is_there(), "it is on disk again");
     assert_eq!(world.known(&keeper).await, world.stored().await);

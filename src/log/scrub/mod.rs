@@ -14,7 +14,9 @@
 mod order;
 mod prove;
 mod report;
+mod rewraps;
 mod tally;
+mod versions;
 mod walk;
 
 #[cfg(test)]
@@ -23,6 +25,8 @@ mod tests;
 pub use order::{Order, Pace, Watch};
 pub use prove::Sound;
 pub use report::{Depth, Finding, Head, Outcome, ScrubReport, Verdict};
+pub use rewraps::rewraps;
+pub use versions::{beneath, first_put, put_over, untold};
 
 use bytes::Bytes;
 

@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 use crate::crypto::Sealed;
 use crate::model::ObjectKey;
 use crate::store::error::{Op, Refusal, StoreError, StoreErrorKind};
-use crate::store::{Part, PutNew, Store};
+use crate::store::{Kept, Part, PutNew, Store};
 
 /// Calls that may be under way at once.
 const CALLS_MAX: usize = 8;
@@ -109,5 +109,19 @@ impl Store for Distant {
     async fn holds(&self, key: &ObjectKey, body: &Sealed) -> Result<bool, StoreError> {
         let (what, key, body) = (key.to_string(), key.clone(), body.clone());
         self.call(Op::Size, what, |store| Box::pin(async move { store.holds(&key, &body).await })).await
+    }
+
+    async fn kept(&self, prefix: &str, after: Option<&ObjectKey>) -> Result<Option<Vec<Kept>>, StoreError> {
+        let (prefix, after) = (prefix.to_owned(), after.cloned());
+        let what = prefix.clone();
+        self.call(Op::List, what, |store| Box::pin(async move { store.kept(&prefix, after.as_ref()).await })).await
+    }
+
+    async fn get_kept(&self, key: &ObjectKey, version: &str, part: Part) -> Result<Sealed, StoreError> {
+        let (what, key, version) = (key.to_string(), key.clone(), version.to_owned());
+        let work = move |store: Arc<dyn Store>| -> BoxFuture<'static, _> {
+            Box::pin(async move { store.get_kept(&key, &version, part).await })
+        };
+        self.call(Op::Get, what, work).await
     }
 }

@@ -42,7 +42,7 @@ use crate::model::ObjectKey;
 use crate::store::error::{Op, Refusal, StoreError, StoreErrorKind};
 use crate::store::memory::size_of;
 use crate::store::mirror::sight::State;
-use crate::store::{Part, Put, PutNew, Store, put_own};
+use crate::store::{Kept, Part, Put, PutNew, Store, put_own};
 
 /// How patient a mirror is.
 #[derive(Clone, Copy, Debug)]
@@ -321,5 +321,13 @@ impl Store for Mirrored {
 
     async fn holds(&self, key: &ObjectKey, body: &Sealed) -> Result<bool, StoreError> {
         self.first.holds(key, body).await
+    }
+
+    async fn kept(&self, prefix: &str, after: Option<&ObjectKey>) -> Result<Option<Vec<Kept>>, StoreError> {
+        self.first.kept(prefix, after).await
+    }
+
+    async fn get_kept(&self, key: &ObjectKey, version: &str, part: Part) -> Result<Sealed, StoreError> {
+        self.first.get_kept(key, version, part).await
     }
 }

@@ -20,6 +20,7 @@ use crate::model::limits::HEADER_BYTES_MAX;
 use crate::model::{ObjectKey, Tick};
 use crate::store::error::{Op, StoreError, StoreErrorKind};
 use crate::store::memory::size_of;
+use crate::store::versions::Kept;
 use crate::store::{Part, PutNew, Store};
 
 /// How long to try. Waits double from `first_wait` to `wait_max`, each shortened by up to half at random, so that
@@ -159,6 +160,26 @@ impl Store for Retrying {
         loop {
             match tries.within(self.inner.size(key)).await {
                 Ok(size) => return Ok(size),
+                Err(error) => tries.again(error).await?,
+            }
+        }
+    }
+
+    async fn kept(&self, prefix: &str, after: Option<&ObjectKey>) -> Result<Option<Vec<Kept>>, StoreError> {
+        let mut tries = self.tries(Op::List, prefix);
+        loop {
+            match tries.within(self.inner.kept(prefix, after)).await {
+                Ok(page) => return Ok(page),
+                Err(error) => tries.again(error).await?,
+            }
+        }
+    }
+
+    async fn get_kept(&self, key: &ObjectKey, version: &str, part: Part) -> Result<Sealed, StoreError> {
+        let mut tries = self.tries(Op::Get, key.as_str());
+        loop {
+            match tries.within(self.inner.get_kept(key, version, part)).await {
+                Ok(body) => return Ok(body),
                 Err(error) => tries.again(error).await?,
             }
         }

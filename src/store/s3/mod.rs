@@ -19,9 +19,10 @@ mod part;
 mod settings;
 mod versions;
 
+pub use crate::store::versions::{Tampering, Version, VersionKind, Versions};
 pub use pace::Pace;
 pub use settings::{Identity, S3Patience, S3Place, S3Settings, Style};
-pub use versions::{Lock, Protection, Tampering, Version, VersionKind, Versioning, Versions};
+pub use versions::{Lock, Protection, Versioning};
 
 use std::sync::Arc;
 
@@ -43,6 +44,7 @@ use crate::store::memory::{check_size, size_of};
 use crate::store::s3::fault::Trouble;
 use crate::store::s3::link::Link;
 use crate::store::s3::part::{Ask, Extent, Unlike};
+use crate::store::versions::Kept;
 use crate::store::{OBJECT_BYTES_MAX, Part, PutNew, Store};
 
 /// The metadata that tells whose put made an object: `x-amz-meta-holdfast-put`.
@@ -91,10 +93,11 @@ impl S3Store {
         link.attempt(Op::List, what, 0, Box::pin(call)).await
     }
 
-    async fn head(&self, op: Op, key: &ObjectKey) -> Result<HeadObjectOutput, StoreError> {
-        let link = &self.link;
+    async fn head(&self, op: Op, key: &ObjectKey, version: Option<&str>) -> Result<HeadObjectOutput, StoreError> {
+        let (link, version) = (&self.link, version.map(str::to_owned));
         let call = async {
             let request = link.client().head_object().bucket(link.bucket()).key(link.name(key.as_str()));
+            let request = request.set_version_id(version.clone());
             let answer = request.checksum_mode(ChecksumMode::Enabled).send().await.map_err(Trouble::from);
             if answer.as_ref().is_err_and(Trouble::is_mute) {
                 // A HEAD's error has no body: whether object or bucket is missing, and which right, a GET says.
@@ -102,6 +105,7 @@ impl S3Store {
                     .get_object()
                     .bucket(link.bucket())
                     .key(link.name(key.as_str()))
+                    .set_version_id(version)
                     .range("bytes=0-0")
                     .send()
                     .await?;
@@ -111,14 +115,20 @@ impl S3Store {
         link.attempt(op, key.as_str(), 0, Box::pin(call)).await
     }
 
-    async fn size_for(&self, op: Op, key: &ObjectKey) -> Result<u64, StoreError> {
-        let answer = self.head(op, key).await?;
+    async fn size_for(&self, op: Op, key: &ObjectKey, version: Option<&str>) -> Result<u64, StoreError> {
+        let answer = self.head(op, key, version).await?;
         let size = answer.content_length().and_then(|length| u64::try_from(length).ok());
         size.ok_or_else(|| Trouble::Contradiction("tells no size").told(op, key.as_str()))
     }
 
-    async fn fetch(&self, key: &ObjectKey, part: Part, range: Option<String>) -> Result<Bytes, StoreError> {
-        let link = &self.link;
+    async fn fetch(
+        &self,
+        key: &ObjectKey,
+        version: Option<&str>,
+        part: Part,
+        range: Option<String>,
+    ) -> Result<Bytes, StoreError> {
+        let (link, version) = (&self.link, version.map(str::to_owned));
         let expected = match part {
             Part::Whole => OBJECT_BYTES_MAX,
             Part::Range { bytes, .. } | Part::First { bytes } | Part::Last { bytes } => bytes,
@@ -126,10 +136,37 @@ impl S3Store {
         let call = async {
             let request = link.client().get_object().bucket(link.bucket()).key(link.name(key.as_str()));
             // The SDK compares a whole body with the stored checksum; of a part only the seal can tell.
-            let request = request.set_range(range).checksum_mode(ChecksumMode::Enabled);
+            let request = request.set_version_id(version).set_range(range).checksum_mode(ChecksumMode::Enabled);
             drain(request.send().await?, part).await
         };
         link.attempt(Op::Get, key.as_str(), expected.min(OBJECT_BYTES_MAX), Box::pin(call)).await
+    }
+
+    /// An object or a part of it: the newest, or the version with that name.
+    async fn read(&self, key: &ObjectKey, version: Option<&str>, part: Part) -> Result<Sealed, StoreError> {
+        let range = match part::ask(part) {
+            Ask::Get(range) => range,
+            Ask::Size => {
+                let size = self.size_for(Op::Get, key, version).await?;
+                let (at, bytes) = part.within(size).map_err(|kind| StoreError::new(Op::Get, key, kind))?;
+                if bytes == 0 {
+                    return Ok(Sealed::stored(Bytes::new()));
+                }
+                Some(format!("bytes={at}-{}", at.saturating_add(bytes).saturating_sub(1)))
+            }
+        };
+        match self.fetch(key, version, part, range).await {
+            // "Not satisfiable" says of an empty object what it says of a place behind the end.
+            Err(error) if error.kind == StoreErrorKind::Short { size: 0 } => {
+                let size = self.size_for(Op::Get, key, version).await?;
+                match part.within(size) {
+                    Ok((_, 0)) => Ok(Sealed::stored(Bytes::new())),
+                    Ok(_) => Err(StoreError { kind: StoreErrorKind::Unavailable, ..error }),
+                    Err(kind) => Err(StoreError { kind, ..error }),
+                }
+            }
+            body => body.map(Sealed::stored),
+        }
     }
 
     async fn send(&self, key: &ObjectKey, body: &Sealed) -> Result<PutNew, StoreError> {
@@ -201,29 +238,7 @@ impl Store for S3Store {
     }
 
     async fn get(&self, key: &ObjectKey, part: Part) -> Result<Sealed, StoreError> {
-        let range = match part::ask(part) {
-            Ask::Get(range) => range,
-            Ask::Size => {
-                let size = self.size_for(Op::Get, key).await?;
-                let (at, bytes) = part.within(size).map_err(|kind| StoreError::new(Op::Get, key, kind))?;
-                if bytes == 0 {
-                    return Ok(Sealed::stored(Bytes::new()));
-                }
-                Some(format!("bytes={at}-{}", at.saturating_add(bytes).saturating_sub(1)))
-            }
-        };
-        match self.fetch(key, part, range).await {
-            // "Not satisfiable" says of an empty object what it says of a place behind the end.
-            Err(error) if error.kind == StoreErrorKind::Short { size: 0 } => {
-                let size = self.size_for(Op::Get, key).await?;
-                match part.within(size) {
-                    Ok((_, 0)) => Ok(Sealed::stored(Bytes::new())),
-                    Ok(_) => Err(StoreError { kind: StoreErrorKind::Unavailable, ..error }),
-                    Err(kind) => Err(StoreError { kind, ..error }),
-                }
-            }
-            body => body.map(Sealed::stored),
-        }
+        self.read(key, None, part).await
     }
 
     async fn list(&self, prefix: &str, after: Option<&ObjectKey>) -> Result<Vec<ObjectKey>, StoreError> {
@@ -263,11 +278,19 @@ impl Store for S3Store {
     }
 
     async fn size(&self, key: &ObjectKey) -> Result<u64, StoreError> {
-        self.size_for(Op::Size, key).await
+        self.size_for(Op::Size, key, None).await
+    }
+
+    async fn kept(&self, prefix: &str, after: Option<&ObjectKey>) -> Result<Option<Vec<Kept>>, StoreError> {
+        self.page_of_kept(prefix, after).await
+    }
+
+    async fn get_kept(&self, key: &ObjectKey, version: &str, part: Part) -> Result<Sealed, StoreError> {
+        self.read(key, Some(version), part).await
     }
 
     async fn holds(&self, key: &ObjectKey, body: &Sealed) -> Result<bool, StoreError> {
-        let (answer, id) = (self.head(Op::Put, key).await?, PutId::of(body));
+        let (answer, id) = (self.head(Op::Put, key, None).await?, PutId::of(body));
         let claimed = answer.metadata().and_then(|metadata| metadata.get(PUT_ID)).is_some_and(|put| *put == id.hex);
         let sized =
             answer.content_length().and_then(|length| u64::try_from(length).ok()) == Some(size_of(body.as_bytes()));

@@ -1,67 +1,17 @@
-//! What a bucket keeps besides the newest: the versions of an object, and what guards them.
-//!
-//! After a delete marker a conditional put succeeds again, so in a versioned bucket the oldest version of a name is the
-//! true object, and a second version or a marker is the trace of somebody who may delete and should not (L4, L5).
+//! What a bucket keeps besides the newest: the versions of its objects, page by page, and what guards them.
 
+use std::collections::BTreeMap;
+
+use aws_sdk_s3::primitives::DateTime;
 use aws_sdk_s3::types::{BucketVersioningStatus, ObjectLockEnabled, ObjectLockRetentionMode};
 
+use crate::model::limits::LIST_PAGE_KEYS_MAX;
 use crate::model::{ObjectKey, Timestamp};
-use crate::store::error::{Op, StoreError, StoreErrorKind};
+use crate::store::Store;
+use crate::store::error::{Op, Refusal, StoreError, StoreErrorKind};
 use crate::store::s3::S3Store;
 use crate::store::s3::fault::Trouble;
-
-/// One version of an object.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Version {
-    /// The bucket's own name of it.
-    pub id: String,
-    /// An object, or the mark that it was deleted.
-    pub kind: VersionKind,
-    /// When it was made, by the bucket's clock, to the second.
-    pub made: Timestamp,
-}
-
-/// What a version is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum VersionKind {
-    /// Bytes.
-    Object {
-        /// So many.
-        bytes: u64,
-    },
-    /// The mark that the object was deleted.
-    DeleteMarker,
-}
-
-/// All versions of one name: the objects, oldest first, then the marks.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Versions(pub Vec<Version>);
-
-/// The trace of somebody who deleted or replaced an object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tampering {
-    /// There is more than one version.
-    SecondVersion,
-    /// It was deleted.
-    Deleted,
-}
-
-impl Versions {
-    /// The true object: the first that was ever put.
-    pub fn oldest(&self) -> Option<&Version> {
-        self.0.iter().find(|version| matches!(version.kind, VersionKind::Object { .. }))
-    }
-
-    /// What somebody did to it.
-    pub fn tampering(&self) -> Option<Tampering> {
-        let objects = self.0.iter().filter(|version| version.kind != VersionKind::DeleteMarker).count();
-        match (objects, self.0.len() > objects) {
-            (2.., _) => Some(Tampering::SecondVersion),
-            (_, true) => Some(Tampering::Deleted),
-            (_, false) => None,
-        }
-    }
-}
+use crate::store::versions::{Kept, Version, VersionKind, Versions};
 
 /// Whether the bucket keeps old versions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,35 +52,114 @@ pub struct Protection {
     pub lock: Lock,
 }
 
+/// Pages that one question may cost: a name with more versions than fit there was not made by us (L8).
+const PAGES_MAX: usize = 100;
+
+/// Where a page begins.
+#[derive(Debug, PartialEq, Eq)]
+struct Marker {
+    name: Option<String>,
+    version: Option<String>,
+}
+
+/// The versions of one name as a bucket gives them, newest first.
+#[derive(Debug, Default)]
+struct Gathered {
+    objects: Vec<Version>,
+    markers: Vec<Version>,
+    hidden: bool,
+}
+
+fn whole(names: BTreeMap<String, Gathered>) -> Vec<Kept> {
+    let kept = |(name, gathered): (String, Gathered)| {
+        let Gathered { objects, markers, hidden } = gathered;
+        let versions = Versions(objects.into_iter().rev().chain(markers.into_iter().rev()).collect());
+        Some(Kept { key: name.parse().ok()?, versions, hidden })
+    };
+    names.into_iter().filter_map(kept).collect()
+}
+
 impl S3Store {
     /// Every version of an object; none if there never was one.
     pub async fn versions(&self, key: &ObjectKey) -> Result<Versions, StoreError> {
-        let link = &self.link;
-        let name = link.name(key.as_str());
-        let call = async {
-            let answer =
-                link.client().list_object_versions().bucket(link.bucket()).prefix(&name).max_keys(1000).send().await?;
-            let made = |at: Option<&aws_sdk_s3::primitives::DateTime>| {
-                Timestamp::from_micros(at.map_or(0, aws_sdk_s3::primitives::DateTime::secs).saturating_mul(1_000_000))
+        let found = self.kept(key.as_str(), None).await?.unwrap_or_default();
+        let found = found.into_iter().find(|kept| kept.key == *key);
+        Ok(found.map(|kept| kept.versions).unwrap_or_default())
+    }
+
+    /// The versions of whole names that start with `prefix` and come after `after`; an empty page is the end. `None` from
+    /// a server that knows no versions.
+    pub(crate) async fn page_of_kept(
+        &self,
+        prefix: &str,
+        after: Option<&ObjectKey>,
+    ) -> Result<Option<Vec<Kept>>, StoreError> {
+        let mut from = Marker { name: after.map(|after| self.link.name(after.as_str())), version: None };
+        let mut names = BTreeMap::new();
+        for _ in 0..PAGES_MAX {
+            let next = match self.gather(prefix, &from, &mut names).await {
+                Err(error) if error.kind == StoreErrorKind::Refused(Refusal::Unfit) => return Ok(None),
+                next => next?,
             };
-            // The bucket gives the newest first.
-            let objects = answer.versions().iter().rev().filter(|version| version.key() == Some(name.as_str()));
-            let objects = objects.map(|version| Version {
-                id: version.version_id().unwrap_or("null").to_owned(),
-                kind: VersionKind::Object {
-                    bytes: version.size().and_then(|size| u64::try_from(size).ok()).unwrap_or(0),
-                },
-                made: made(version.last_modified()),
-            });
-            let markers = answer.delete_markers().iter().rev().filter(|marker| marker.key() == Some(name.as_str()));
-            let markers = markers.map(|marker| Version {
-                id: marker.version_id().unwrap_or("null").to_owned(),
-                kind: VersionKind::DeleteMarker,
-                made: made(marker.last_modified()),
-            });
-            Ok(Versions(objects.chain(markers).collect()))
+            names.retain(|name, _| after.is_none_or(|after| name.as_str() > after.as_str()));
+            let Some(next) = next else { return Ok(Some(whole(names))) };
+            // The last name may go on on the next page. What is not named as ours is no page of its own.
+            if let Some((last, unfinished)) = names.pop_last() {
+                let page = whole(std::mem::take(&mut names));
+                if !page.is_empty() {
+                    return Ok(Some(page));
+                }
+                names.insert(last, unfinished);
+            }
+            from = next;
+        }
+        Err(StoreError::new(Op::List, prefix, StoreErrorKind::Refused(Refusal::Foreign)))
+    }
+
+    /// Asks for one page and sorts it by names; where the next one begins.
+    async fn gather(
+        &self,
+        prefix: &str,
+        from: &Marker,
+        names: &mut BTreeMap<String, Gathered>,
+    ) -> Result<Option<Marker>, StoreError> {
+        let link = &self.link;
+        let call = async {
+            let request = link.client().list_object_versions().bucket(link.bucket()).prefix(link.name(prefix));
+            let request = request.set_key_marker(from.name.clone()).set_version_id_marker(from.version.clone());
+            let max = i32::try_from(LIST_PAGE_KEYS_MAX).unwrap_or(i32::MAX);
+            Ok(request.max_keys(max).send().await?)
         };
-        link.attempt(Op::List, key.as_str(), 0, Box::pin(call)).await
+        let answer = link.attempt(Op::List, prefix, 0, Box::pin(call)).await?;
+        let made =
+            |at: Option<&DateTime>| Timestamp::from_micros(at.map_or(0, DateTime::secs).saturating_mul(1_000_000));
+        let id = |id: Option<&str>| id.unwrap_or("null").to_owned();
+        let own = |name: Option<&str>| name.and_then(|name| name.strip_prefix(link.prefix())).map(str::to_owned);
+        for version in answer.versions() {
+            let Some(name) = own(version.key()) else { continue };
+            let bytes = version.size().and_then(|size| u64::try_from(size).ok()).unwrap_or(0);
+            let (id, made, tag) = (id(version.version_id()), made(version.last_modified()), version.e_tag());
+            let kind = VersionKind::Object { bytes };
+            names.entry(name).or_default().objects.push(Version { id, kind, made, tag: tag.map(str::to_owned) });
+        }
+        for marker in answer.delete_markers() {
+            let Some(name) = own(marker.key()) else { continue };
+            let (id, made) = (id(marker.version_id()), made(marker.last_modified()));
+            let gathered = names.entry(name).or_default();
+            gathered.hidden |= marker.is_latest().unwrap_or(false);
+            gathered.markers.push(Version { id, kind: VersionKind::DeleteMarker, made, tag: None });
+        }
+        if !answer.is_truncated().unwrap_or(false) {
+            return Ok(None);
+        }
+        let next = Marker {
+            name: answer.next_key_marker().map(str::to_owned),
+            version: answer.next_version_id_marker().map(str::to_owned),
+        };
+        if next == *from || next.name.is_none() {
+            return Err(Trouble::Contradiction("says there are more and not where").told(Op::List, prefix));
+        }
+        Ok(Some(next))
     }
 
     /// What guards the bucket's objects.

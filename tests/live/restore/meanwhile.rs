@@ -1,0 +1,107 @@
+//! What expires while it is verified is told as expired; what is missing of a base that is still there is damage.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use holdfast::codec::base::Manifest;
+use holdfast::crypto::Sealed;
+use holdfast::daemon::verify::{self, Order, Verified};
+use holdfast::log::retention::Doomed;
+use holdfast::log::scrub::{Depth, Outcome, Verdict};
+use holdfast::log::{History, LogEnv, expiry};
+use holdfast::model::{BaseId, ObjectKey, Slot};
+use holdfast::store::{Part, PutNew, Store, StoreError, layout};
+
+use crate::restore::site::Site;
+
+/// What happens between the listing of a base and the reading of its first part.
+enum Then {
+    /// It expires.
+    Expires,
+    /// Somebody takes that part away.
+    LosesThePart,
+}
+
+/// A store where something happens as soon as somebody reads an object.
+struct Meanwhile {
+    below: LogEnv,
+    at: ObjectKey,
+    base: BaseId,
+    then: Then,
+    happened: AtomicBool,
+}
+
+impl Meanwhile {
+    async fn happen(&self) {
+        if self.happened.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        match self.then {
+            Then::Expires => {
+                let source = "main".parse().unwrap();
+                let history = History::load(&self.below, &source).await.unwrap();
+                let doomed = Doomed { first: Slot::FIRST, bases: vec![self.base] };
+                let expired = expiry::carry_out(&self.below, &source, &history, &doomed).await.unwrap();
+                assert_eq!(expired.bases, 1);
+            }
+            Then::LosesThePart => self.below.store.delete(&self.at).await.unwrap(),
+        }
+    }
+}
+
+#[async_trait::async_trait]
+impl Store for Meanwhile {
+    async fn put_new(&self, key: &ObjectKey, body: Sealed) -> Result<PutNew, StoreError> {
+        self.below.store.put_new(key, body).await
+    }
+
+    async fn get(&self, key: &ObjectKey, part: Part) -> Result<Sealed, StoreError> {
+        if *key == self.at {
+            self.happen().await;
+        }
+        self.below.store.get(key, part).await
+    }
+
+    async fn list(&self, prefix: &str, after: Option<&ObjectKey>) -> Result<Vec<ObjectKey>, StoreError> {
+        self.below.store.list(prefix, after).await
+    }
+
+    async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
+        self.below.store.delete(key).await
+    }
+
+    async fn size(&self, key: &ObjectKey) -> Result<u64, StoreError> {
+        self.below.store.size(key).await
+    }
+}
+
+#[tokio::test]
+async fn l10_a_base_that_expires_while_it_is_verified_is_no_damage_and_one_that_loses_a_part_is() {
+    let site = Site::start("create table t (id int primary key, v text)").await;
+    site.sql("insert into t select i, 'x' from generate_series(1, 100) i");
+    site.capture().await;
+    let (lost, expired) = (site.base().await, site.base().await);
+    let part = |of: &Manifest| layout::base_part(&site.source, of.base, of.parts[0].number);
+    let verified = async |base: BaseId, at: ObjectKey, then: Then| -> Verified {
+        let happened = AtomicBool::new(false);
+        let store = Arc::new(Meanwhile { below: site.env.clone(), at, base, then, happened });
+        let below: Arc<dyn Store> = Arc::<Meanwhile>::clone(&store);
+        let env = LogEnv { store: below, ..site.env.clone() };
+        let order = Order { depth: Depth::Full, since: None, jobs: 1, bytes_per_second: None };
+        let verified = verify::source(&env, &site.source, order, None, &mut ()).await;
+        assert!(store.happened.load(Ordering::Relaxed), "nothing happened meanwhile");
+        verified
+    };
+    // Once while its manifest is read, once while its parts are.
+    for (at, base) in [(part(&expired), expired.base), (layout::manifest(&site.source, lost.base), lost.base)] {
+        let seen = verified(base, at.clone(), Then::Expires).await;
+        assert_eq!((seen.outcome(), seen.expired.clone()), (Outcome::Sound, vec![base]), "{at}: {seen:?}");
+        assert!(seen.bases.iter().all(|(other, _)| *other != base));
+    }
+    let kept = site.base().await;
+    let at = part(&kept);
+    let seen = verified(kept.base, at.clone(), Then::LosesThePart).await;
+    assert_eq!((seen.outcome(), seen.expired.len()), (Outcome::Damaged, 0));
+    let found: Vec<_> = seen.reports().flat_map(|report| &report.findings).collect();
+    assert_eq!(found.iter().map(|one| (&one.object, one.verdict)).collect::<Vec<_>>(), [(&at, Verdict::Missing)]);
+}

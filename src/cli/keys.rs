@@ -161,6 +161,9 @@ async fn rewrap(scene: &Scene) -> Result<Exit, Failure> {
         }
     }
     let mut text = format!("{now} data keys were wrapped again, {already} needed nothing");
+    if now > 0 {
+        text.push_str("\nbefore an old key goes: holdfast verify, with a configuration that names the new one alone");
+    }
     for stretch in &closed {
         text.push_str("\ncannot be opened: ");
         text.push_str(stretch);

@@ -9,14 +9,16 @@
 //! old object's own commitment. A reader looks here only where no wrap in a header opens. Losing these objects loses
 //! nothing as long as the old key is kept.
 
+use bytes::Bytes;
+
 use crate::codec::segment::{Header, ObjectKind};
 use crate::crypto::key::DataKey;
 use crate::crypto::keyring::{KeyContext, KeyError, wraps_id};
 use crate::log::env::LogEnv;
-use crate::log::error::{LogError, ObjectError};
+use crate::log::error::{LogError, ObjectError, ObjectErrorKind};
 use crate::log::object::{Object, Seal, draft};
 use crate::model::{ObjectKey, Wrap};
-use crate::store::{Keys, Part, Put, layout, put_own};
+use crate::store::{Keys, Part, Put, StoreErrorKind, layout, put_own};
 
 /// Objects that are tried for one data key: somebody who can write to the store must not keep a reader busy (L8).
 const TRIED_MAX: usize = 16;
@@ -61,10 +63,16 @@ async fn read(env: &LogEnv, key: &ObjectKey, id: &[u8; 32], context: &KeyContext
     if header.kind != ObjectKind::Rewrap || header.stream != context.stream {
         return None;
     }
-    let own = KeyContext { stream: header.stream, epoch: header.epoch };
-    let data = env.keys.open(&header.wraps, &own).await.ok()?;
-    let object = Object::open_under(key, bytes, &data).ok()?;
-    (object.footer().ok()?.as_slice() == id).then_some(data)
+    let data = env.keys.open(&header.wraps, &KeyContext { stream: header.stream, epoch: header.epoch }).await.ok()?;
+    proved(key, bytes, id, &data).ok()?;
+    Some(data)
+}
+
+/// The header of later wraps for `id` of this very data key, proved by their seal.
+fn proved(key: &ObjectKey, bytes: Bytes, id: &[u8; 32], data: &DataKey) -> Result<Header, ObjectError> {
+    let object = Object::open_under(key, bytes, data)?;
+    let right = object.header.kind == ObjectKind::Rewrap && object.footer()?.as_slice() == id;
+    if right { Ok(object.header) } else { Err(object.wrong(ObjectErrorKind::Misplaced { what: "kind or data key" })) }
 }
 
 /// What came of wrapping a data key again.
@@ -76,25 +84,31 @@ pub enum Rewrapped {
     Already,
 }
 
-/// Wraps the data key of an object with this header for the keys that wrap new data keys now.
+/// Wraps the data key of an object with this header for the keys that wrap new data keys now. What is told as done was
+/// read back, opened with a key that it is for, and proved by its seal: an operator lets the old key go on this word.
 pub async fn wrap_again(env: &LogEnv, old: &Header) -> Result<Rewrapped, LogError> {
     let id = wraps_id(&old.wraps, old.stream);
     let data = data_key(env, old).await?;
     let context = KeyContext { stream: old.stream, epoch: old.epoch };
     let wraps = env.keys.wrap_again(&data, &context, &*env.entropy).await?;
-    if covered(&old.wraps, &wraps) || listed(env, &id, &wraps).await? {
+    if covered(&old.wraps, &wraps) || stands(env, &id, &data, &wraps).await? {
         return Ok(Rewrapped::Already);
     }
-    let mut seal = Seal::over(env, context, data, wraps.clone());
+    let mut seal = Seal::over(env, context, data.clone(), wraps.clone());
     let header = draft(ObjectKind::Rewrap);
-    let key = layout::rewrap(&id, &recipients_id(&wraps));
-    let sealed = seal.seal(&header, &[], |_| id.to_vec());
-    let sealed = sealed.map_err(|error| ObjectError { key: key.clone(), kind: error.into() })?;
-    match put_own(&*env.store, &key, &sealed).await? {
-        Put::Ours => Ok(Rewrapped::Now),
-        // Somebody did the same meanwhile.
-        Put::Taken(_) => Ok(Rewrapped::Already),
+    // No two wraps are alike, so no damaged or planted object has the name already.
+    let key = layout::rewrap(&id, &wraps_id(&wraps, old.stream));
+    let wrong = |kind| ObjectError { key: key.clone(), kind };
+    let sealed = seal.seal(&header, &[], |_| id.to_vec()).map_err(|error| wrong(error.into()))?;
+    if let Put::Taken(_) = put_own(&*env.store, &key, &sealed).await? {
+        return Err(wrong(ObjectErrorKind::Misplaced { what: "a name of our own" }).into());
     }
+    let header = proved(&key, env.store.get(&key, Part::Whole).await?.bytes(), &id, &data)?;
+    // The first of them alone: a recovery key that happens to be at hand would open the others.
+    let first = header.wraps.get(..1).unwrap_or_default();
+    let opened = env.keys.open(first, &context).await.map_err(|error| wrong(error.into()))?;
+    proved(&key, sealed.bytes(), &id, &opened)?;
+    Ok(Rewrapped::Now)
 }
 
 /// Whether `have` is for everyone that `want` is for.
@@ -102,25 +116,22 @@ fn covered(have: &[Wrap], want: &[Wrap]) -> bool {
     want.iter().all(|wanted| have.iter().any(|had| had.recipient == wanted.recipient && had.key == wanted.key))
 }
 
-async fn listed(env: &LogEnv, id: &[u8; 32], wraps: &[Wrap]) -> Result<bool, LogError> {
+/// Whether later wraps for everyone that `wraps` are for stand there, whole. A name says nothing: what has it may have
+/// rotted, or have been put there so that this data key is passed over.
+async fn stands(env: &LogEnv, id: &[u8; 32], data: &DataKey, wraps: &[Wrap]) -> Result<bool, LogError> {
     let mut keys = Keys::new(&*env.store, layout::rewraps_prefix(id), None);
-    let wanted = layout::rewrap(id, &recipients_id(wraps));
-    while let Some(key) = keys.next().await? {
-        if key == wanted {
+    for _ in 0..TRIED_MAX {
+        let Some(key) = keys.next().await? else { return Ok(false) };
+        let bytes = match env.store.get(&key, Part::Whole).await {
+            Ok(sealed) => sealed.bytes(),
+            Err(error) if error.kind == StoreErrorKind::Missing => continue,
+            Err(error) => return Err(error.into()),
+        };
+        if proved(&key, bytes, id, data).is_ok_and(|header| covered(&header.wraps, wraps)) {
             return Ok(true);
         }
     }
     Ok(false)
-}
-
-/// For whom wraps are, as an id: the same keys give the same name, so wrapping twice makes one object.
-fn recipients_id(wraps: &[Wrap]) -> [u8; 32] {
-    let mut bytes = b"holdfast recipients v1".to_vec();
-    for wrap in wraps {
-        bytes.push(wrap.recipient.tag());
-        bytes.extend_from_slice(wrap.key.as_bytes());
-    }
-    crate::crypto::stream::sha256(&bytes)
 }
 
 #[cfg(test)]

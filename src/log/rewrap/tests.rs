@@ -9,7 +9,7 @@ use crate::entropy::SeededEntropy;
 use crate::log::fixture::{Fixture, main_source};
 use crate::log::wrapped;
 use crate::model::Slot;
-use crate::store::{MemoryStore, Store};
+use crate::store::{MemoryStore, PutNew, Store, StoreError};
 
 fn key(seed: u64) -> FileKey {
     FileKey::fresh(&SeededEntropy::new(seed))
@@ -93,4 +93,75 @@ async fn l4_a_rewrap_that_was_forged_moved_or_changed_opens_nothing() {
     store.put_new(&segment, both.store.get(&segment, Part::Whole).await.unwrap()).await.unwrap();
     store.put_new(&name, theirs).await.unwrap();
     assert!(second(&LogEnv { store, ..new_alone }).await.is_err());
+}
+
+async fn rewraps(env: &LogEnv) -> Vec<ObjectKey> {
+    env.store.list("keys/", None).await.unwrap()
+}
+
+/// An operator lets the old key go on the word "already", so a name that is there must not be enough for it.
+#[tokio::test]
+async fn l4_a_rewrap_that_rotted_or_was_planted_under_its_name_is_made_again() {
+    let (fixture, both) = a_log_and_a_new_key().await;
+    let new_alone = LogEnv { keys: ring(&[2]), ..both.clone() };
+    assert_eq!(rewrap_all(&both).await, [Rewrapped::Now]);
+    let name = rewraps(&both).await.remove(0);
+    let good = both.store.get(&name, Part::Whole).await.unwrap().bytes();
+    let mut rotten = good.to_vec();
+    let middle = rotten.len() / 2;
+    rotten[middle] ^= 4;
+    #[rustfmt::skip]
+    let damages = [
+        (rotten.into(),                              "a bit that rotted"),
+        (good.slice(..good.len() - 1),               "cut"),
+        (bytes::Bytes::from_static(b"no object"),    "anything at all"),
+        (fixture.object(2).await,                    "an object of the log"),
+    ];
+    for (bytes, why) in damages {
+        fixture.store.tamper(&name, Some(bytes));
+        assert!(second(&new_alone).await.is_err(), "{why}: this test has made no damage");
+        assert_eq!(rewrap_all(&both).await, [Rewrapped::Now], "{why}");
+        second(&new_alone).await.unwrap().footer().unwrap();
+        assert_eq!(rewrap_all(&both).await, [Rewrapped::Already], "{why}: once is enough");
+        for key in rewraps(&both).await {
+            fixture.store.tamper(&key, None);
+        }
+    }
+}
+
+/// A store that says that it took an object, and holds other bytes.
+struct Rotting(Arc<MemoryStore>);
+
+#[async_trait::async_trait]
+impl Store for Rotting {
+    async fn put_new(&self, key: &ObjectKey, body: crate::crypto::Sealed) -> Result<PutNew, StoreError> {
+        let mut bytes = body.bytes().to_vec();
+        *bytes.last_mut().unwrap() ^= 1;
+        self.0.put_new(key, crate::crypto::Sealed::stored(bytes.into())).await
+    }
+
+    async fn get(&self, key: &ObjectKey, part: Part) -> Result<crate::crypto::Sealed, StoreError> {
+        self.0.get(key, part).await
+    }
+
+    async fn list(&self, prefix: &str, after: Option<&ObjectKey>) -> Result<Vec<ObjectKey>, StoreError> {
+        self.0.list(prefix, after).await
+    }
+
+    async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
+        self.0.delete(key).await
+    }
+
+    async fn size(&self, key: &ObjectKey) -> Result<u64, StoreError> {
+        self.0.size(key).await
+    }
+}
+
+#[tokio::test]
+async fn l11_a_rewrap_that_does_not_read_back_is_not_told_as_done() {
+    let (fixture, both) = a_log_and_a_new_key().await;
+    let header = second(&both).await.unwrap().header;
+    let rotting = LogEnv { store: Arc::new(Rotting(Arc::clone(&fixture.store))), ..both };
+    let error = wrap_again(&rotting, &header).await.unwrap_err();
+    assert!(matches!(error, LogError::Object(_)), "{error:?}");
 }

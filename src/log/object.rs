@@ -118,6 +118,11 @@ const fn identity(header: &Header) -> Identity {
     }
 }
 
+/// Whether `data` is the data key that this header commits to.
+pub(crate) fn commits_to(header: &Header, data: &DataKey) -> bool {
+    Opener::new(data, &header.salt, &identity(header), &[], &header.commitment).is_ok()
+}
+
 /// Whether `theirs`, the first bytes of an object that a store gave back, is `ours` although its bytes differ: no two
 /// sealing attempts have one salt, so the store read it wrong or holds it damaged. Bytes that are no header may be anyone's.
 pub fn may_be_own(theirs: &Sealed, ours: &Sealed) -> bool {

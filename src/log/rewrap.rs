@@ -5,9 +5,9 @@
 //! ```
 //! Such an object is sealed like any other, of a kind of its own, without frames; its footer is the first id, and it is
 //! sealed under the very data key that it carries: its header's wraps are the new ones. So whoever unwraps it proves by
-//! its seal that this is a data key of that log or base, and whether it is the one of the old header is proved by the
-//! old object's own commitment. A reader looks here only where no wrap in a header opens. Losing these objects loses
-//! nothing as long as the old key is kept.
+//! its seal that this is a data key of that log or base, and whether it is the one of the old header is proved by that
+//! header's own commitment: one that is sound and not of that key is passed over, whatever sorts first. A reader
+//! looks here only where no wrap in a header opens. Losing these objects loses nothing as long as the old key is kept.
 
 use bytes::Bytes;
 
@@ -16,31 +16,33 @@ use crate::crypto::key::DataKey;
 use crate::crypto::keyring::{KeyContext, KeyError, wraps_id};
 use crate::log::env::LogEnv;
 use crate::log::error::{LogError, ObjectError, ObjectErrorKind};
-use crate::log::object::{Object, Seal, draft};
+use crate::log::object::{Object, Seal, commits_to, draft};
 use crate::model::{ObjectKey, Wrap};
 use crate::store::{Keys, Part, Put, StoreErrorKind, layout, put_own};
 
-/// Objects that are tried for one data key: somebody who can write to the store must not keep a reader busy (L8).
-const TRIED_MAX: usize = 16;
+/// Objects that are tried for one data key: somebody who can write to the store must not keep a reader busy for ever
+/// (L8), and needs so many that sort before the genuine ones to hide these.
+const TRIED_MAX: usize = 256;
 
 /// The data key of an object with this header: by its own wraps, or else by later ones.
 pub(crate) async fn data_key(env: &LogEnv, header: &Header) -> Result<DataKey, KeyError> {
     let context = KeyContext { stream: header.stream, epoch: header.epoch };
-    let error = match env.keys.open(&header.wraps, &context).await {
-        Ok(data) => return Ok(data),
-        Err(error) => error,
-    };
+    let opened = env.keys.open(&header.wraps, &context).await;
     // A rewrap has no later wraps of its own, and a wrap that was changed opens no better here. The one who may not open
-    // at all need not look.
-    if header.kind == ObjectKind::Rewrap || error == KeyError::Broken || error.is_denied() {
-        return Err(error);
+    // at all need not look. One that opens to another key than the header's may have been learned from a forged object.
+    let settled = match &opened {
+        Ok(data) => commits_to(header, data),
+        Err(error) => *error == KeyError::Broken || error.is_denied(),
+    };
+    if settled || header.kind == ObjectKind::Rewrap {
+        return opened;
     }
     match later(env, header, &context).await {
         Some(data) => {
             env.keys.learn(&header.wraps, header.stream, data.clone());
             Ok(data)
         }
-        None => Err(error),
+        None => opened,
     }
 }
 
@@ -50,7 +52,8 @@ async fn later(env: &LogEnv, old: &Header, context: &KeyContext) -> Option<DataK
     let mut keys = Keys::new(&*env.store, layout::rewraps_prefix(&id), None);
     for _ in 0..TRIED_MAX {
         let key = keys.next().await.ok().flatten()?;
-        if let Some(data) = read(env, &key, &id, context).await {
+        // Whoever may use our key can seal a sound rewrap of a data key of his own. The old header tells which is its.
+        if let Some(data) = read(env, &key, &id, context).await.filter(|data| commits_to(old, data)) {
             return Some(data);
         }
     }
@@ -89,6 +92,9 @@ pub enum Rewrapped {
 pub async fn wrap_again(env: &LogEnv, old: &Header) -> Result<Rewrapped, LogError> {
     let id = wraps_id(&old.wraps, old.stream);
     let data = data_key(env, old).await?;
+    if !commits_to(old, &data) {
+        return Err(KeyError::Broken.into());
+    }
     let context = KeyContext { stream: old.stream, epoch: old.epoch };
     let wraps = env.keys.wrap_again(&data, &context, &*env.entropy).await?;
     if covered(&old.wraps, &wraps) || stands(env, &id, &data, &wraps).await? {

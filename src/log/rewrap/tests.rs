@@ -129,6 +129,50 @@ async fn l4_a_rewrap_that_rotted_or_was_planted_under_its_name_is_made_again() {
     }
 }
 
+/// Makes what a role can that may use our key and put objects: a sound rewrap for `old`, of a data key of its own.
+async fn plant(env: &LogEnv, old: &Header, data: &DataKey, name: u8) {
+    let context = KeyContext { stream: old.stream, epoch: old.epoch };
+    let id = wraps_id(&old.wraps, old.stream);
+    let wraps = env.keys.wrap_again(data, &context, &*env.entropy).await.unwrap();
+    let mut seal = Seal::over(env, context, data.clone(), wraps);
+    let sealed = seal.seal(&draft(ObjectKind::Rewrap), &[], |_| id.to_vec()).unwrap();
+    let put = env.store.put_new(&layout::rewrap(&id, &[name; 32]), sealed).await.unwrap();
+    assert_eq!(put, PutNew::Created);
+}
+
+#[tokio::test]
+async fn l4_a_sound_rewrap_of_another_data_key_hides_the_genuine_one_nowhere() {
+    let (_fixture, both) = a_log_and_a_new_key().await;
+    let old = second(&both).await.unwrap().header;
+    let foreign = DataKey::fresh(&SeededEntropy::new(9));
+    rewrap_all(&both).await;
+    for name in 0..40 {
+        plant(&both, &old, &foreign, name).await;
+    }
+    let genuine = rewraps(&both).await.pop().unwrap();
+    assert!(genuine.as_str() > layout::rewrap(&wraps_id(&old.wraps, old.stream), &[39; 32]).as_str(), "it sorts last");
+    let new_alone = LogEnv { keys: ring(&[2]), ..both.clone() };
+    second(&new_alone).await.unwrap().footer().unwrap();
+    assert_eq!(rewrap_all(&both).await, [Rewrapped::Already]);
+}
+
+/// A planted object with the wraps of a genuine one makes a reader learn the forger's data key for these wraps.
+#[tokio::test]
+async fn l4_a_data_key_that_was_learned_from_a_forged_object_closes_no_genuine_one() {
+    let (_fixture, both) = a_log_and_a_new_key().await;
+    let old = second(&both).await.unwrap().header;
+    let foreign = DataKey::fresh(&SeededEntropy::new(9));
+    rewrap_all(&both).await;
+    plant(&both, &old, &foreign, 0).await;
+    let new_alone = LogEnv { keys: ring(&[2]), ..both.clone() };
+    let context = KeyContext { stream: old.stream, epoch: old.epoch };
+    let mut forger = Seal::over(&both, context, foreign, old.wraps.clone());
+    let planted = forger.seal(&draft(ObjectKind::Data), &[], |_| Vec::new()).unwrap();
+    let name = layout::segment(&main_source(), Slot::new(9));
+    Object::open(&new_alone, &name, planted.bytes()).await.expect("the forger's key is its key");
+    second(&new_alone).await.unwrap().footer().unwrap();
+}
+
 /// A store that says that it took an object, and holds other bytes.
 struct Rotting(Arc<MemoryStore>);
 

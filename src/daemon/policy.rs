@@ -33,7 +33,9 @@ pub const fn verdict(error: &PipelineError) -> (Verdict, &'static str) {
 const fn log_verdict(error: &LogError) -> (Verdict, &'static str) {
     match error {
         // The session is dropped meanwhile: a server that shuts down must not wait for our store.
-        LogError::Store(_) | LogError::FenceUndecided { .. } => {
+        LogError::Store(_)
+        | LogError::FenceUndecided { .. }
+        | LogError::Object(ObjectError { kind: ObjectErrorKind::LaterWraps(_), .. }) => {
             (Verdict::Again(Duration::from_secs(10)), "The store does not take segments")
         }
         LogError::Key(error) => key_verdict(error),

@@ -18,14 +18,41 @@ use crate::log::env::LogEnv;
 use crate::log::error::{LogError, ObjectError, ObjectErrorKind};
 use crate::log::object::{Object, Seal, commits_to, draft};
 use crate::model::{ObjectKey, Wrap};
-use crate::store::{Keys, Part, Put, StoreErrorKind, layout, put_own};
+use crate::store::{Keys, Part, Put, StoreError, StoreErrorKind, layout, put_own};
 
 /// Objects that are tried for one data key: somebody who can write to the store must not keep a reader busy for ever
 /// (L8), and needs so many that sort before the genuine ones to hide these.
 const TRIED_MAX: usize = 256;
 
+/// No data key, because no key at hand opens it, or because the store did not say whether there are later wraps.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unopened {
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<Unopened> for ObjectErrorKind {
+    fn from(why: Unopened) -> Self {
+        match why {
+            Unopened::Key(error) => Self::Key(error),
+            Unopened::Store(error) => Self::LaterWraps(error),
+        }
+    }
+}
+
+impl From<Unopened> for LogError {
+    fn from(why: Unopened) -> Self {
+        match why {
+            Unopened::Key(error) => Self::Key(error),
+            Unopened::Store(error) => Self::Store(error),
+        }
+    }
+}
+
 /// The data key of an object with this header: by its own wraps, or else by later ones.
-pub(crate) async fn data_key(env: &LogEnv, header: &Header) -> Result<DataKey, KeyError> {
+pub(crate) async fn data_key(env: &LogEnv, header: &Header) -> Result<DataKey, Unopened> {
     let context = KeyContext { stream: header.stream, epoch: header.epoch };
     let opened = env.keys.open(&header.wraps, &context).await;
     // A rewrap has no later wraps of its own, and a wrap that was changed opens no better here. The one who may not open
@@ -35,40 +62,61 @@ pub(crate) async fn data_key(env: &LogEnv, header: &Header) -> Result<DataKey, K
         Err(error) => *error == KeyError::Broken || error.is_denied(),
     };
     if settled || header.kind == ObjectKind::Rewrap {
-        return opened;
+        return Ok(opened?);
     }
-    match later(env, header, &context).await {
+    match later(env, header, &context).await? {
         Some(data) => {
             env.keys.learn(&header.wraps, header.stream, data.clone());
             Ok(data)
         }
-        None => opened,
+        None => Ok(opened?),
     }
 }
 
-/// What cannot be read here is as if it were not there: the first error tells what is wrong.
-async fn later(env: &LogEnv, old: &Header, context: &KeyContext) -> Option<DataKey> {
+/// The data key in later wraps, if there are any that open. "Could not look" is an error and not "none" (L11): then the
+/// object is not told to be sealed for another key.
+async fn later(env: &LogEnv, old: &Header, context: &KeyContext) -> Result<Option<DataKey>, Unopened> {
     let id = wraps_id(&old.wraps, old.stream);
     let mut keys = Keys::new(&*env.store, layout::rewraps_prefix(&id), None);
+    let mut trouble = None;
     for _ in 0..TRIED_MAX {
-        let key = keys.next().await.ok().flatten()?;
-        // Whoever may use our key can seal a sound rewrap of a data key of his own. The old header tells which is its.
-        if let Some(data) = read(env, &key, &id, context).await.filter(|data| commits_to(old, data)) {
-            return Some(data);
+        let Some(key) = keys.next().await? else { break };
+        match read(env, &key, &id, context).await {
+            // Whoever may use our key can seal a sound rewrap of a data key of his own. The old header tells which is its.
+            Ok(Some(data)) if commits_to(old, &data) => return Ok(Some(data)),
+            Ok(_) => {}
+            // The next one may be for a key that can be used.
+            Err(Unopened::Key(error)) if !error.is_outage() => trouble = Some(error),
+            Err(error) => return Err(error),
         }
     }
-    None
+    trouble.map_or(Ok(None), |error| Err(error.into()))
 }
 
-async fn read(env: &LogEnv, key: &ObjectKey, id: &[u8; 32], context: &KeyContext) -> Option<DataKey> {
-    let bytes = env.store.get(key, Part::Whole).await.ok()?.bytes();
-    let (header, _) = Header::decode(&bytes).ok()?;
+/// The data key in one object; `None` where it carries none for us: gone, damaged, foreign, for other keys.
+async fn read(
+    env: &LogEnv,
+    key: &ObjectKey,
+    id: &[u8; 32],
+    context: &KeyContext,
+) -> Result<Option<DataKey>, Unopened> {
+    let bytes = match env.store.get(key, Part::Whole).await {
+        Ok(sealed) => sealed.bytes(),
+        Err(error) if error.kind == StoreErrorKind::Missing => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let Ok((header, _)) = Header::decode(&bytes) else { return Ok(None) };
     if header.kind != ObjectKind::Rewrap || header.stream != context.stream {
-        return None;
+        return Ok(None);
     }
-    let data = env.keys.open(&header.wraps, &KeyContext { stream: header.stream, epoch: header.epoch }).await.ok()?;
-    proved(key, bytes, id, &data).ok()?;
-    Some(data)
+    let own = KeyContext { stream: header.stream, epoch: header.epoch };
+    let data = match env.keys.open(&header.wraps, &own).await {
+        Ok(data) => data,
+        Err(KeyError::OtherKey { .. }) => return Ok(None),
+        Err(error) if error.is_damage() => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    Ok(proved(key, bytes, id, &data).is_ok().then_some(data))
 }
 
 /// The header of later wraps for `id` of this very data key, proved by their seal.

@@ -7,9 +7,10 @@ use crate::crypto::Keyring;
 use crate::crypto::file::FileKey;
 use crate::entropy::SeededEntropy;
 use crate::log::fixture::{Fixture, main_source};
+use crate::log::scrub::{Depth, Order, Outcome, scrub};
 use crate::log::wrapped;
 use crate::model::Slot;
-use crate::store::{MemoryStore, PutNew, Store, StoreError};
+use crate::store::{MemoryStore, Op, PutNew, Store, StoreError};
 
 fn key(seed: u64) -> FileKey {
     FileKey::fresh(&SeededEntropy::new(seed))
@@ -173,22 +174,41 @@ async fn l4_a_data_key_that_was_learned_from_a_forged_object_closes_no_genuine_o
     second(&new_alone).await.unwrap().footer().unwrap();
 }
 
-/// A store that says that it took an object, and holds other bytes.
-struct Rotting(Arc<MemoryStore>);
+/// A store with a fault of its own.
+struct Faulty(Arc<MemoryStore>, Fault);
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    /// It says that it took an object, and holds other bytes.
+    Rots,
+    /// It lists no later wraps now.
+    ListsNoKeys,
+    /// It lists later wraps, and does not give them now.
+    GivesNoKeys,
+}
+
+impl Faulty {
+    fn away(&self, fault: Fault, op: Op, what: &str) -> Result<(), StoreError> {
+        let away = self.1 == fault && what.starts_with("keys/");
+        if away { Err(StoreError::new(op, what, StoreErrorKind::Unavailable)) } else { Ok(()) }
+    }
+}
 
 #[async_trait::async_trait]
-impl Store for Rotting {
+impl Store for Faulty {
     async fn put_new(&self, key: &ObjectKey, body: crate::crypto::Sealed) -> Result<PutNew, StoreError> {
         let mut bytes = body.bytes().to_vec();
-        *bytes.last_mut().unwrap() ^= 1;
+        *bytes.last_mut().unwrap() ^= u8::from(self.1 == Fault::Rots);
         self.0.put_new(key, crate::crypto::Sealed::stored(bytes.into())).await
     }
 
     async fn get(&self, key: &ObjectKey, part: Part) -> Result<crate::crypto::Sealed, StoreError> {
+        self.away(Fault::GivesNoKeys, Op::Get, key.as_str())?;
         self.0.get(key, part).await
     }
 
     async fn list(&self, prefix: &str, after: Option<&ObjectKey>) -> Result<Vec<ObjectKey>, StoreError> {
+        self.away(Fault::ListsNoKeys, Op::List, prefix)?;
         self.0.list(prefix, after).await
     }
 
@@ -205,7 +225,28 @@ impl Store for Rotting {
 async fn l11_a_rewrap_that_does_not_read_back_is_not_told_as_done() {
     let (fixture, both) = a_log_and_a_new_key().await;
     let header = second(&both).await.unwrap().header;
-    let rotting = LogEnv { store: Arc::new(Rotting(Arc::clone(&fixture.store))), ..both };
+    let rotting = LogEnv { store: Arc::new(Faulty(Arc::clone(&fixture.store), Fault::Rots)), ..both };
     let error = wrap_again(&rotting, &header).await.unwrap_err();
     assert!(matches!(error, LogError::Object(_)), "{error:?}");
+}
+
+/// Told as another key's, an object that only could not be looked for makes `verify` find damage (exit 4, not 7).
+#[tokio::test]
+async fn l11_later_wraps_that_could_not_be_looked_for_are_not_told_as_another_key() {
+    let (mut fixture, both) = a_log_and_a_new_key().await;
+    fixture.env.keys = Arc::clone(&both.keys);
+    fixture.writer().await;
+    assert_eq!(rewrap_all(&both).await, [Rewrapped::Now, Rewrapped::Already], "the second reign is the new key's");
+    for fault in [Fault::ListsNoKeys, Fault::GivesNoKeys] {
+        let store = Arc::new(Faulty(Arc::clone(&fixture.store), fault));
+        let new_alone = LogEnv { store, keys: ring(&[2]), ..both.clone() };
+        let error = second(&new_alone).await.unwrap_err();
+        assert!(matches!(error.kind, ObjectErrorKind::LaterWraps(_)), "{error:?}");
+        assert!(LogError::from(error).is_store_trouble());
+        let report = scrub(&new_alone, &main_source(), Order::all(Depth::Full), &mut ()).await;
+        assert_eq!(report.outcome(), Outcome::CouldNotTell, "{:?}", report.findings);
+    }
+    let stranger = LogEnv { keys: ring(&[3]), ..both };
+    let error = second(&stranger).await.unwrap_err();
+    assert!(matches!(error.kind, ObjectErrorKind::Key(KeyError::OtherKey { .. })), "what was looked for: {error:?}");
 }

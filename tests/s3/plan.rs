@@ -8,6 +8,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 pub enum Fault {
     /// An error before anything is done, with this status.
     FailBefore(u16),
+    /// A 404 in nobody's words: what stands in between has lost its way to the server. Nothing is done.
+    NoRoute,
     /// Done, and answered with a 500.
     LandThenFail,
     /// Done, and the connection breaks before the answer.

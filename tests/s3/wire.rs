@@ -63,6 +63,7 @@ impl Wire {
         let request = again(&head);
         match fault {
             Some(Fault::FailBefore(status)) => Ok(error(status, "InternalError")),
+            Some(Fault::NoRoute) => Ok(no_route()),
             Some(Fault::Conflict) => Ok(error(409, "ConditionalRequestConflict")),
             Some(Fault::SlowDown) => Ok(error(503, "SlowDown")),
             Some(Fault::ExpiredCredentials) => Ok(error(400, "ExpiredToken")),
@@ -122,6 +123,12 @@ fn error(status: u16, code: &str) -> Answer {
     let mut answer = Response::new(whole(Bytes::from(body)));
     *answer.status_mut() = status.try_into().unwrap();
     answer.headers_mut().insert("x-amz-request-id", HeaderValue::from_static("planned"));
+    answer
+}
+
+fn no_route() -> Answer {
+    let mut answer = Response::new(whole(Bytes::from_static(b"404 page not found\n")));
+    *answer.status_mut() = hyper::StatusCode::NOT_FOUND;
     answer
 }
 

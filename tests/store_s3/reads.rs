@@ -55,6 +55,37 @@ async fn s7_l5_a_stale_page_lets_nobody_take_a_slot_twice() {
     }
 }
 
+/// Taken for "missing" it would pass a hold over, and let `expire` delete what it keeps.
+#[tokio::test]
+async fn s14_l10_a_404_that_is_not_the_stores_own_is_an_outage_and_never_a_missing_object() {
+    let bed = Bed::new().await;
+    bed.put("a/1", "still there").await.unwrap();
+    let name = key("a/1");
+    for on in [On::Get, On::Head, On::List, On::Delete] {
+        bed.double.plan.add(on, Fault::NoRoute, 1);
+    }
+    // A HEAD says no code, so that a GET is asked for it.
+    bed.double.plan.add(On::Get, Fault::NoRoute, 1);
+    let kinds = [
+        bed.bare.get(&name, Part::Whole).await.unwrap_err().kind,
+        bed.bare.size(&name).await.unwrap_err().kind,
+        bed.bare.list("a/", None).await.unwrap_err().kind,
+        bed.bare.delete(&name).await.unwrap_err().kind,
+    ];
+    assert_eq!(kinds[..3], [StoreErrorKind::Unavailable; 3]);
+    assert_eq!(kinds[3], StoreErrorKind::Unanswered);
+    bed.fired(Fault::NoRoute, 5);
+    for on in [On::Get, On::Head, On::List, On::Delete] {
+        bed.double.plan.add(on, Fault::NoRoute, 3);
+    }
+    assert_eq!(bed.text("a/1").await, "still there", "tried again");
+    assert_eq!(bed.store.size(&name).await.unwrap(), 11);
+    assert_eq!(bed.store.list("a/", None).await.unwrap(), std::slice::from_ref(&name));
+    bed.store.delete(&name).await.unwrap();
+    assert_eq!(bed.bare.get(&name, Part::Whole).await.unwrap_err().kind, StoreErrorKind::Missing, "S3's own word");
+    assert_eq!(bed.bare.size(&name).await.unwrap_err().kind, StoreErrorKind::Missing, "by the GET behind the HEAD");
+}
+
 #[tokio::test]
 async fn s8_s11_l4_a_body_that_breaks_off_is_read_again_and_never_shorter() {
     let bed = Bed::new().await;

@@ -148,7 +148,9 @@ impl LogError {
     pub const fn is_store_trouble(&self) -> bool {
         match self {
             Self::Store(error) => !matches!(error.kind, StoreErrorKind::Missing | StoreErrorKind::Short { .. }),
-            Self::FenceUndecided { .. } | Self::Object(ObjectError { kind: ObjectErrorKind::LaterWraps(_), .. }) => true,
+            Self::FenceUndecided { .. } | Self::Object(ObjectError { kind: ObjectErrorKind::LaterWraps(_), .. }) => {
+                true
+            }
             Self::Object(_)
             | Self::Key(_)
             | Self::Missing { .. }

@@ -249,7 +249,9 @@ mod tests {
             LogEnv { store: Arc::new(store), ..fixture.env.clone() }
         };
         let error = list(&lost(false), &source).await.unwrap_err();
-        assert!(matches!(&error, LogError::Missing { key } if *key == layout::hold(&source, &hold("case-1", 5, 9).name)));
+        assert!(
+            matches!(&error, LogError::Missing { key } if *key == layout::hold(&source, &hold("case-1", 5, 9).name))
+        );
         assert_eq!(list(&lost(true), &source).await.unwrap(), [], "removed since: a second listing says so too");
     }
 }

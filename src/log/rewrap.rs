@@ -94,12 +94,7 @@ async fn later(env: &LogEnv, old: &Header, context: &KeyContext) -> Result<Optio
 }
 
 /// The data key in one object; `None` where it carries none for us: gone, damaged, foreign, for other keys.
-async fn read(
-    env: &LogEnv,
-    key: &ObjectKey,
-    id: &[u8; 32],
-    context: &KeyContext,
-) -> Result<Option<DataKey>, Unopened> {
+async fn read(env: &LogEnv, key: &ObjectKey, id: &[u8; 32], context: &KeyContext) -> Result<Option<DataKey>, Unopened> {
     let bytes = match env.store.get(key, Part::Whole).await {
         Ok(sealed) => sealed.bytes(),
         Err(error) if error.kind == StoreErrorKind::Missing => return Ok(None),

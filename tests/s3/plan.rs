@@ -22,6 +22,8 @@ pub enum Fault {
     SlowDown,
     /// Nothing is ever answered.
     Blackhole,
+    /// Half of the body comes, and nothing more.
+    StalledBody,
     /// The body breaks off half-way.
     TruncatedBody,
     /// One bit of the body is another one.

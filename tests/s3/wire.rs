@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::StreamExt;
 use futures::stream;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
@@ -103,6 +104,11 @@ impl Wire {
             let middle = flipped.len() / 2;
             flipped[middle] ^= 1;
             body = Bytes::from(flipped);
+        }
+        if fault == Some(Fault::StalledBody) {
+            head.headers.insert("content-length", HeaderValue::from(body.len()));
+            let half = stream::iter([Ok(Frame::data(body.slice(..body.len() / 2)))]);
+            return Ok(Response::from_parts(head, StreamBody::new(half.chain(stream::pending())).boxed_unsync()));
         }
         if fault == Some(Fault::TruncatedBody) {
             head.headers.insert("content-length", HeaderValue::from(body.len()));

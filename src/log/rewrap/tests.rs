@@ -104,7 +104,8 @@ async fn rewraps(env: &LogEnv) -> Vec<ObjectKey> {
 #[tokio::test]
 async fn l4_a_rewrap_that_rotted_or_was_planted_under_its_name_is_made_again() {
     let (fixture, both) = a_log_and_a_new_key().await;
-    let new_alone = LogEnv { keys: ring(&[2]), ..both.clone() };
+    // A reader with an empty memory.
+    let new_alone = || LogEnv { keys: ring(&[2]), ..both.clone() };
     assert_eq!(rewrap_all(&both).await, [Rewrapped::Now]);
     let name = rewraps(&both).await.remove(0);
     let good = both.store.get(&name, Part::Whole).await.unwrap().bytes();
@@ -120,9 +121,9 @@ async fn l4_a_rewrap_that_rotted_or_was_planted_under_its_name_is_made_again() {
     ];
     for (bytes, why) in damages {
         fixture.store.tamper(&name, Some(bytes));
-        assert!(second(&new_alone).await.is_err(), "{why}: this test has made no damage");
+        assert!(second(&new_alone()).await.is_err(), "{why}: this test has made no damage");
         assert_eq!(rewrap_all(&both).await, [Rewrapped::Now], "{why}");
-        second(&new_alone).await.unwrap().footer().unwrap();
+        second(&new_alone()).await.unwrap().footer().unwrap();
         assert_eq!(rewrap_all(&both).await, [Rewrapped::Already], "{why}: once is enough");
         for key in rewraps(&both).await {
             fixture.store.tamper(&key, None);

@@ -20,7 +20,7 @@ mod settings;
 mod versions;
 
 pub use pace::Pace;
-pub use settings::{Identity, S3Patience, S3Place, S3Settings, Style};
+pub use settings::{BYTES_PER_SECOND_MIN, Identity, S3Patience, S3Place, S3Settings, Style};
 pub use versions::{Lock, Protection, Tampering, Version, VersionKind, Versioning, Versions};
 
 use std::sync::Arc;
@@ -127,7 +127,8 @@ impl S3Store {
             let request = link.client().get_object().bucket(link.bucket()).key(link.name(key.as_str()));
             // The SDK compares a whole body with the stored checksum; of a part only the seal can tell.
             let request = request.set_range(range).checksum_mode(ChecksumMode::Enabled);
-            drain(request.send().await?, part).await
+            let answer = link.head_of(Box::pin(request.send())).await?;
+            drain(link, answer, part).await
         };
         link.attempt(Op::Get, key.as_str(), expected.min(OBJECT_BYTES_MAX), Box::pin(call)).await
     }
@@ -169,16 +170,19 @@ impl PutId {
 }
 
 /// The body, if it is what was asked for and all of it comes.
-async fn drain(answer: GetObjectOutput, part: Part) -> Result<Bytes, Trouble> {
+async fn drain(link: &Link, answer: GetObjectOutput, part: Part) -> Result<Bytes, Trouble> {
     let extent = Extent::read(answer.content_length(), answer.content_range());
     let extent = extent.ok_or(Trouble::Contradiction("contradicts itself about its length"))?;
     extent.answers(part).map_err(|unlike| match unlike {
         Unlike::Contract(kind) => Trouble::Settled(kind),
         Unlike::OtherBytes => Trouble::Contradiction("gives other bytes than were asked for"),
     })?;
-    let mut body = answer.body;
+    link.body_of(extent.bytes, all_of(answer.body, extent.bytes)).await
+}
+
+async fn all_of(mut body: ByteStream, bytes: u64) -> Result<Bytes, Trouble> {
     // `answers` has bounded it by OBJECT_BYTES_MAX.
-    let expected = usize::try_from(extent.bytes).unwrap_or(0);
+    let expected = usize::try_from(bytes).unwrap_or(0);
     let mut bytes = BytesMut::with_capacity(expected);
     while let Some(piece) = body.next().await {
         bytes.extend_from_slice(&piece.map_err(|error| Trouble::Silence(error.into()))?);

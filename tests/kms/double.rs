@@ -37,11 +37,15 @@ pub(crate) enum Fault {
     Silent(Duration),
 }
 
+/// What KMS says of credentials that it does not know any more.
+pub(crate) const STALE: [&str; 3] = ["ExpiredTokenException", "UnrecognizedClientException", "InvalidClientTokenId"];
+
 #[derive(Default)]
 struct World {
     keys: BTreeMap<String, ([u8; 32], Option<KeyIs>)>,
     aliases: BTreeMap<String, String>,
     fault: Option<Fault>,
+    expired: Option<(String, &'static str)>,
     fired: usize,
     denied: BTreeSet<&'static str>,
     calls: Vec<(String, BTreeMap<String, String>)>,
@@ -113,6 +117,11 @@ impl Double {
         self.world(|world| std::mem::take(&mut world.fired))
     }
 
+    /// From now on this access key is refused with this code.
+    pub(crate) fn expire(&self, access: &str, code: &'static str) {
+        self.world(|world| world.expired = Some((access.to_owned(), code)));
+    }
+
     pub(crate) fn deny(&self, op: &'static str) {
         self.world(|world| world.denied.insert(op));
     }
@@ -151,6 +160,17 @@ async fn answer(State(world): State<Arc<Mutex<World>>>, headers: HeaderMap, body
         Some(Fault::Internal) => return refused(StatusCode::INTERNAL_SERVER_ERROR, ("KMSInternalException", "later")),
         Some(Fault::Throttle) => return refused(StatusCode::BAD_REQUEST, ("ThrottlingException", "Rate exceeded")),
         None => {}
+    }
+    let signed = headers["authorization"].to_str().unwrap().to_owned();
+    let stale = {
+        let mut world = world.lock().unwrap();
+        let of = |access: &String| signed.contains(&format!("Credential={access}/"));
+        let stale = world.expired.as_ref().filter(|(access, _)| of(access)).map(|(_, code)| *code);
+        world.fired += usize::from(stale.is_some());
+        stale
+    };
+    if let Some(code) = stale {
+        return refused(StatusCode::BAD_REQUEST, (code, "the security token is not valid any more"));
     }
     let target = headers["x-amz-target"].to_str().unwrap();
     let op = target.strip_prefix("TrentService.").unwrap();

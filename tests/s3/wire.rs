@@ -5,7 +5,6 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::StreamExt;
 use futures::stream;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
@@ -108,7 +107,10 @@ impl Wire {
         if fault == Some(Fault::StalledBody) {
             head.headers.insert("content-length", HeaderValue::from(body.len()));
             let half = stream::iter([Ok(Frame::data(body.slice(..body.len() / 2)))]);
-            return Ok(Response::from_parts(head, StreamBody::new(half.chain(stream::pending())).boxed_unsync()));
+            return Ok(Response::from_parts(
+                head,
+                StreamBody::new(futures::StreamExt::chain(half, stream::pending())).boxed_unsync(),
+            ));
         }
         if fault == Some(Fault::TruncatedBody) {
             head.headers.insert("content-length", HeaderValue::from(body.len()));

@@ -8,6 +8,7 @@ use crate::cli::failure::Failure;
 use crate::cli::init;
 use crate::cli::scene::Scene;
 use crate::config::{SourceSettings, StorePlace};
+use crate::crypto::service::{KeyServiceError, Trouble};
 use crate::daemon::{assemble, chain};
 use crate::log::{History, LogEnv};
 use crate::model::Lsn;
@@ -28,6 +29,7 @@ pub async fn run(scene: &Scene, args: &CheckArgs) -> Result<Exit, Failure> {
     let env = match scene.env().await {
         Ok(env) => {
             found.push(Found { source: None, finding: finding("key and store", Verdict::Ok, "can be opened", "") });
+            found.extend(of_keys(&env).await.into_iter().map(|finding| Found { source: None, finding }));
             found.push(Found { source: None, finding: probe(&env).await });
             if let StorePlace::S3(place) = &scene.config.store.place {
                 found.push(Found { source: None, finding: protection(scene, place).await });
@@ -60,6 +62,25 @@ pub async fn run(scene: &Scene, args: &CheckArgs) -> Result<Exit, Failure> {
 
 fn finding(name: &'static str, verdict: Verdict, what: &str, remedy: &str) -> Finding {
     Finding { name, verdict, what: what.to_owned(), remedy: remedy.to_owned() }
+}
+
+/// Whether the key services serve, and whether we would be told if they stopped to.
+async fn of_keys(env: &LogEnv) -> Vec<Finding> {
+    let name = "key service";
+    let of_one = |(key, state): (String, Result<(), KeyServiceError>)| match state {
+        Ok(()) => finding(name, Verdict::Ok, &format!("key {key} can be used, and be asked how it is"), ""),
+        Err(error) if error.trouble == Trouble::Denied => {
+            let what = format!("this role may not ask how key {key} is");
+            let remedy = "grant kms:DescribeKey with it: else nobody is told of a key that was disabled or is going to \
+                          be deleted, until sealing ends";
+            finding(name, Verdict::Warning, &what, remedy)
+        }
+        Err(error) if error.trouble.is_outage() => {
+            finding(name, Verdict::Unknown, &error.to_string(), "see to that, then check again")
+        }
+        Err(error) => finding(name, Verdict::Failure, &error.to_string(), "see to that before sealing ends"),
+    };
+    env.keys.states().await.into_iter().map(of_one).collect()
 }
 
 /// A store that lets a second put through would let two daemons write one log (L5).

@@ -15,7 +15,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::client;
-use crate::double::{Double, Fault};
+use crate::double::{Double, Fault, KeyIs};
 use crate::faults::{env, writer};
 
 /// A folder with a configuration, a store and a recovery key.
@@ -176,4 +176,20 @@ async fn after_a_rewrap_the_new_kms_key_alone_opens_and_no_segment_was_written_a
     let told = ends(&site.run(&["keys", "list"]), 0, "keys list");
     assert!(told.contains(&old) && told.contains("recovery"), "for whom the headers are: {told}");
     assert_eq!(std::fs::read(site.path("store/log/main/0000000000000002.seg")).unwrap(), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn l11_check_says_how_the_key_is_and_warns_a_role_that_may_not_ask() {
+    let site = Site::with_a_log().await;
+    let line = || {
+        let output = site.run(&["check"]);
+        let told = String::from_utf8_lossy(&output.stdout).into_owned();
+        told.lines().find(|line| line.contains("key service")).unwrap_or_else(|| panic!("{told}")).to_owned()
+    };
+    assert!(line().contains("can be used, and be asked how it is"), "{}", line());
+    site.double.set(&site.double.key(), KeyIs::PendingDeletion);
+    assert!(line().contains("FAILED") && line().contains("going to be deleted"), "{}", line());
+    site.double.set(&site.double.key(), KeyIs::Enabled);
+    site.double.deny("DescribeKey");
+    assert!(line().contains("warning") && line().contains("kms:DescribeKey"), "{}", line());
 }

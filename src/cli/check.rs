@@ -13,6 +13,7 @@ use crate::daemon::{assemble, chain};
 use crate::log::{History, LogEnv};
 use crate::model::Lsn;
 use crate::restore::bases;
+use crate::restore::error::RestoreError;
 use crate::source::postgres::check::{self, CheckPlan, Finding, Verdict};
 use crate::store::probe_refuses_overwrite;
 use crate::store::s3::{Lock, Protection, S3Place, Versioning};
@@ -155,9 +156,22 @@ async fn of_store<'a>(env: &LogEnv, source: &'a SourceSettings, found: &mut Vec<
             let newest = bases.last().map(|base| base.taken_at.to_string()).unwrap_or_default();
             push(finding("base", Verdict::Ok, &format!("{} there, the newest of {newest}", bases.len()), ""));
         }
+        Err(error) if error.is_out_of_reach() => push(closed_base(env, source, &error).await),
         Err(error) => push(finding("base", Verdict::Failure, &chain(&error), "run `holdfast verify`")),
     }
     durable
+}
+
+/// A writer need not open what it writes: clear headers tell that there is a base, and of when.
+async fn closed_base(env: &LogEnv, source: &SourceSettings, why: &RestoreError) -> Finding {
+    match bases::newest_clear(env, &source.name).await {
+        Ok(newest) => {
+            let newest = newest.map_or("nothing".to_owned(), |header| header.to_time.to_string());
+            let what = format!("the newest is of {newest}, and this role cannot open it: {}", chain(why));
+            finding("base", Verdict::Warning, &what, "a writer need not; run check under a role that restores, too")
+        }
+        Err(error) => finding("base", Verdict::Failure, &chain(&error), "run `holdfast verify`"),
+    }
 }
 
 const fn word(verdict: Verdict) -> &'static str {

@@ -6,11 +6,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use holdfast::clock::ManualClock;
+use holdfast::codec::segment::{Header, ObjectKind};
 use holdfast::crypto::Keyring;
 use holdfast::crypto::recovery::RecoveryKey;
 use holdfast::log::LogEnv;
-use holdfast::model::{Commit, Kind, Position, Record, Role, Timestamp};
-use holdfast::store::FolderStore;
+use holdfast::log::object::{Seal, draft};
+use holdfast::model::{BaseId, Commit, Epoch, Kind, Position, Record, Role, Timestamp};
+use holdfast::store::{FolderStore, layout};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -178,18 +180,44 @@ async fn after_a_rewrap_the_new_kms_key_alone_opens_and_no_segment_was_written_a
     assert_eq!(std::fs::read(site.path("store/log/main/0000000000000002.seg")).unwrap(), before);
 }
 
+/// What `check` finds under this name.
+fn found(site: &Site, name: &str) -> Value {
+    let output = site.run(&["--json", "check"]);
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let findings = told["findings"].as_array().unwrap();
+    findings.iter().find(|finding| finding["name"] == name).unwrap_or_else(|| panic!("{told}")).clone()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn l11_check_says_how_the_key_is_and_warns_a_role_that_may_not_ask() {
     let site = Site::with_a_log().await;
-    let line = || {
-        let output = site.run(&["check"]);
-        let told = String::from_utf8_lossy(&output.stdout).into_owned();
-        told.lines().find(|line| line.contains("key service")).unwrap_or_else(|| panic!("{told}")).to_owned()
+    let is = |verdict: &str, told: &str| {
+        let found = found(&site, "key service");
+        assert_eq!(found["verdict"], verdict, "{found}");
+        assert!(found.to_string().contains(told), "{found}");
     };
-    assert!(line().contains("can be used, and be asked how it is"), "{}", line());
+    is("ok", "can be used");
     site.double.set(&site.double.key(), KeyIs::PendingDeletion);
-    assert!(line().contains("FAILED") && line().contains("going to be deleted"), "{}", line());
+    is("failed", "going to be deleted");
     site.double.set(&site.double.key(), KeyIs::Enabled);
     site.double.deny("DescribeKey");
-    assert!(line().contains("warning") && line().contains("kms:DescribeKey"), "{}", line());
+    is("warning", "grant kms:DescribeKey");
+}
+
+/// The role that is recommended for the daemon may seal and not open: a base in the store is no failure to it.
+#[tokio::test(flavor = "multi_thread")]
+async fn check_under_the_writers_role_tells_of_a_base_that_it_cannot_open_and_fails_over_nothing() {
+    let site = Site::with_a_log().await;
+    let env = site.env().await;
+    let (source, base) = ("main".parse().unwrap(), BaseId::from_bytes([7; 16]));
+    let mut seal = Seal::begin(&env, *base.as_bytes(), Epoch::new(0)).await.unwrap();
+    let taken = Timestamp::from_micros(1_700_000_000_000_000);
+    let header = Header { to_time: taken, ..draft(ObjectKind::Manifest) };
+    let sealed = seal.seal(&header, &[], |_| Vec::new()).unwrap();
+    env.store.put_new(&layout::manifest(&source, base), sealed).await.unwrap();
+    site.double.deny("Decrypt");
+    let base = found(&site, "base");
+    assert_eq!(base["verdict"], "warning", "{base}");
+    assert!(base["what"].as_str().unwrap().contains(&taken.to_string()), "{base}");
+    assert_eq!(found(&site, "log")["verdict"], "ok");
 }

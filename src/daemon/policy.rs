@@ -38,10 +38,12 @@ const fn log_verdict(error: &LogError) -> (Verdict, &'static str) {
         | LogError::Object(ObjectError { kind: ObjectErrorKind::LaterWraps(_), .. }) => {
             (Verdict::Again(Duration::from_secs(10)), "The store does not take segments")
         }
-        LogError::Key(error) => key_verdict(error),
-        LogError::Object(ObjectError { kind: ObjectErrorKind::Key(KeyError::Service(error)), .. }) => {
-            service_verdict(error.trouble)
-        }
+        // Another key's log is not damaged: the right file, put in its place, is read by a new process alone.
+        LogError::Key(error)
+        | LogError::Object(ObjectError {
+            kind: ObjectErrorKind::Key(error @ (KeyError::Service(_) | KeyError::OtherKey { .. })),
+            ..
+        }) => key_verdict(error),
         LogError::Object(_) | LogError::Missing { .. } => {
             (Verdict::Again(Duration::from_mins(1)), "The log in the store is damaged")
         }
@@ -110,4 +112,24 @@ pub const WAIT_MAX: Duration = Duration::from_secs(30);
 pub fn wait(least: Duration, failures_in_a_row: u32) -> Duration {
     let doubled = least.saturating_mul(1 << failures_in_a_row.min(6));
     doubled.min(WAIT_MAX.max(least))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Op, StoreError, StoreErrorKind};
+
+    #[test]
+    fn a_log_that_another_key_sealed_is_not_told_as_damaged_nor_tried_for_ever() {
+        let told = |kind| {
+            let key = "log/main/0000000000000001.seg".parse().unwrap();
+            verdict(&PipelineError::Log(LogError::Object(ObjectError { key, kind })))
+        };
+        let other = KeyError::OtherKey { sealed_for: vec!["one".to_owned()], at_hand: vec!["two".to_owned()] };
+        assert_eq!(told(other.into()), (Verdict::GiveUp, "The key cannot be used"));
+        let (damaged, sentence) = told(KeyError::Broken.into());
+        assert!(matches!(damaged, Verdict::Again(_)) && sentence.contains("damaged"), "{sentence}");
+        let silent = StoreError::new(Op::List, "keys/", StoreErrorKind::Unavailable);
+        assert_eq!(told(ObjectErrorKind::LaterWraps(silent)).1, "The store does not take segments");
+    }
 }

@@ -144,6 +144,20 @@ fn a_new_key_in_front_wraps_and_what_stood_there_still_opens() {
     assert_eq!(ring.make_here(&context, &entropy).unwrap().1[0].key, new.id());
 }
 
+/// As root:root 0600 it would keep the daemon's own user out, and the daemon would not start any more.
+#[test]
+fn a_key_file_stays_its_owners_whoever_puts_a_new_key_in_front() {
+    let (_folder, path, _) = folder_with_key();
+    let of = |path: &Path| std::fs::metadata(path).map(|of| (of.uid(), of.gid(), of.permissions().mode() & 0o777));
+    let (uid, gid, _) = of(&path).unwrap();
+    // Only root gives a file away; anybody else is its owner already.
+    let daemon = if uid == 0 { (54_321, 54_322) } else { (uid, gid) };
+    std::os::unix::fs::chown(&path, Some(daemon.0), Some(daemon.1)).unwrap();
+    KeyFile::put_in_front(&path, &FileKey::fresh(&SeededEntropy::new(8))).unwrap();
+    assert_eq!(of(&path).unwrap(), (daemon.0, daemon.1, 0o600));
+    assert!(of(&path.with_extension("new")).is_err(), "nothing is left beside it");
+}
+
 #[test]
 fn the_private_half_of_a_recovery_key_is_a_key_file_that_only_opens() {
     let (folder, _, _) = folder_with_key();

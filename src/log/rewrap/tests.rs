@@ -39,7 +39,7 @@ async fn second(env: &LogEnv) -> Result<Object, ObjectError> {
 
 async fn rewrap_all(env: &LogEnv) -> Vec<Rewrapped> {
     let mut done = Vec::new();
-    for stretch in wrapped::stretches(env, &main_source()).await.unwrap() {
+    for stretch in wrapped::stretches(env, &main_source()).await.unwrap().stretches {
         done.push(wrap_again(env, &stretch.header).await.unwrap());
     }
     done

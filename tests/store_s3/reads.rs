@@ -41,6 +41,8 @@ async fn s7_a_page_that_is_out_of_order_or_comes_twice_is_refused() {
 #[tokio::test]
 async fn s7_l5_a_stale_page_lets_nobody_take_a_slot_twice() {
     let bed = Bed::new().await;
+    // Without versions a second put would leave no trace.
+    bed.double.keep_versions(BUCKET);
     let (env, source) = bed.log(3).await;
     bed.double.plan.add(On::List, Fault::ListStale, 9);
     let taken = fence::take(&env, &source, None).await;

@@ -85,7 +85,7 @@ async fn list(scene: &Scene) -> Result<(), Failure> {
     if let Some(recovery) = &settings.recovery {
         tell(format!("recovery {}", recovery.id()), "its private half is elsewhere".to_owned(), true);
     }
-    let (mut sealed, mut closed) = (Vec::new(), Vec::new());
+    let (mut sealed, mut closed, mut not_asked) = (Vec::new(), Vec::new(), None);
     match scene.env().await {
         Ok(env) => {
             for source in store::sources(&*env.store).await? {
@@ -94,12 +94,19 @@ async fn list(scene: &Scene) -> Result<(), Failure> {
                 closed.extend(found.closed.iter().map(|error| chain(error)));
             }
         }
-        Err(failure) => lines.push(format!("the store was not asked: {}", failure.error)),
+        Err(failure) => {
+            let why = chain(&*failure.error);
+            lines.push(format!("the store was not asked: {why}"));
+            not_asked = Some(why);
+        }
     }
     lines.extend(sealed.iter().map(line));
     lines.extend(closed.iter().map(|error| format!("cannot be read: {error}")));
     let sealed: Vec<_> = sealed.iter().map(value).collect();
-    scene.out.answer(&json!({ "keys": keys, "sealed": sealed, "closed": closed }), &lines.join("\n"));
+    // "Not asked" is not "nothing is sealed".
+    let sealed = if not_asked.is_none() { json!(sealed) } else { Value::Null };
+    let answer = json!({ "keys": keys, "sealed": sealed, "closed": closed, "store_not_asked": not_asked });
+    scene.out.answer(&answer, &lines.join("\n"));
     Ok(())
 }
 

@@ -221,3 +221,18 @@ async fn check_under_the_writers_role_tells_of_a_base_that_it_cannot_open_and_fa
     assert!(base["what"].as_str().unwrap().contains(&taken.to_string()), "{base}");
     assert_eq!(found(&site, "log")["verdict"], "ok");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn l11_keys_list_says_to_a_machine_too_that_the_store_was_not_asked() {
+    let site = Site::with_a_log().await;
+    let list = || {
+        let output = site.run(&["--json", "keys", "list"]);
+        assert!(output.status.success(), "{output:?}");
+        serde_json::from_slice::<Value>(&output.stdout).unwrap()
+    };
+    let asked = list();
+    assert_eq!((asked["sealed"].as_array().unwrap().len(), &asked["store_not_asked"]), (1, &Value::Null), "{asked}");
+    std::fs::remove_dir_all(site.path("store")).unwrap();
+    let told = list();
+    assert!(told["sealed"].is_null() && told["store_not_asked"].as_str().unwrap().contains("no store"), "{told}");
+}

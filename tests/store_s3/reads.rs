@@ -1,5 +1,6 @@
 //! Rows S7, S8, S10, S11 and S16: what is read and listed is whole, in order and true, or is an error.
 
+use holdfast::log::scrub::{Scrubber, Verdict};
 use holdfast::log::{History, LogError, fence};
 use holdfast::model::Slot;
 use holdfast::store::s3::{Tampering, Versioning};
@@ -126,6 +127,19 @@ async fn s10_l4_a_flipped_bit_never_passes() {
     let error = truth.expect_err("a flipped bit in a header is noticed");
     let LogError::Object(error) = error else { panic!("not about an object: {error}") };
     assert!(error.to_string().contains("log/main/"), "it names the object: {error}");
+}
+
+/// A read that fails for ever would be an outage (exit 7), and the restore that needs the object would wait for it.
+#[tokio::test]
+async fn s10_l4_bytes_that_changed_in_the_bucket_are_damage_and_no_silence() {
+    let bed = Bed::new().await;
+    let (env, source) = bed.log(2).await;
+    bed.double.plan.add(On::Get, Fault::FlippedBit, u64::MAX);
+    let key = layout::segment(&source, Slot::new(2));
+    let before = bed.double.plan.asked(On::Get);
+    let error = Scrubber::new(&env, 1).object(&key).await.unwrap_err();
+    assert_eq!((error.verdict, error.object), (Verdict::Damaged, key));
+    assert_eq!(bed.double.plan.asked(On::Get) - before, 3, "read again first");
 }
 
 #[tokio::test]

@@ -48,6 +48,9 @@ use crate::store::{OBJECT_BYTES_MAX, Part, PutNew, Store};
 /// The metadata that tells whose put made an object: `x-amz-meta-holdfast-put`.
 pub const PUT_ID: &str = "holdfast-put";
 
+/// How often an object is read whose bytes differ from its checksum.
+const READS_OF_UNLIKE: usize = 3;
+
 /// A store in a bucket, below a prefix.
 pub struct S3Store {
     link: Link,
@@ -117,7 +120,7 @@ impl S3Store {
         size.ok_or_else(|| Trouble::Contradiction("tells no size").told(op, key.as_str()))
     }
 
-    async fn fetch(&self, key: &ObjectKey, part: Part, range: Option<String>) -> Result<Bytes, StoreError> {
+    async fn fetch(&self, key: &ObjectKey, part: Part, range: Option<String>) -> Result<Fetched, StoreError> {
         let link = &self.link;
         let expected = match part {
             Part::Whole => OBJECT_BYTES_MAX,
@@ -131,6 +134,19 @@ impl S3Store {
             drain(link, answer, part).await
         };
         link.attempt(Op::Get, key.as_str(), expected.min(OBJECT_BYTES_MAX), Box::pin(call)).await
+    }
+
+    /// Bytes that differ from their checksum may have been changed on the way, so they are read again. Those that differ
+    /// each time are what the bucket holds: no silence, and told as damage by whoever opens the seal, as those of a folder.
+    async fn fetch_sound(&self, key: &ObjectKey, part: Part, range: Option<String>) -> Result<Bytes, StoreError> {
+        let mut fetched = self.fetch(key, part, range.clone()).await?;
+        for _ in 1..READS_OF_UNLIKE {
+            if let Fetched::Unlike(_) = fetched {
+                fetched = self.fetch(key, part, range.clone()).await?;
+            }
+        }
+        let (Fetched::Sound(bytes) | Fetched::Unlike(bytes)) = fetched;
+        Ok(bytes)
     }
 
     async fn send(&self, key: &ObjectKey, body: &Sealed) -> Result<PutNew, StoreError> {
@@ -156,6 +172,14 @@ impl S3Store {
     }
 }
 
+/// A body, all of it.
+enum Fetched {
+    /// As its checksum says, where there is one.
+    Sound(Bytes),
+    /// Not as its checksum says.
+    Unlike(Bytes),
+}
+
 /// What tells one put from every other: the hash of sealed bytes, which begin with a fresh salt.
 struct PutId {
     hex: String,
@@ -170,7 +194,7 @@ impl PutId {
 }
 
 /// The body, if it is what was asked for and all of it comes.
-async fn drain(link: &Link, answer: GetObjectOutput, part: Part) -> Result<Bytes, Trouble> {
+async fn drain(link: &Link, answer: GetObjectOutput, part: Part) -> Result<Fetched, Trouble> {
     let extent = Extent::read(answer.content_length(), answer.content_range());
     let extent = extent.ok_or(Trouble::Contradiction("contradicts itself about its length"))?;
     extent.answers(part).map_err(|unlike| match unlike {
@@ -180,12 +204,17 @@ async fn drain(link: &Link, answer: GetObjectOutput, part: Part) -> Result<Bytes
     link.body_of(extent.bytes, all_of(answer.body, extent.bytes)).await
 }
 
-async fn all_of(mut body: ByteStream, bytes: u64) -> Result<Bytes, Trouble> {
+async fn all_of(mut body: ByteStream, bytes: u64) -> Result<Fetched, Trouble> {
     // `answers` has bounded it by OBJECT_BYTES_MAX.
     let expected = usize::try_from(bytes).unwrap_or(0);
     let mut bytes = BytesMut::with_capacity(expected);
     while let Some(piece) = body.next().await {
-        bytes.extend_from_slice(&piece.map_err(|error| Trouble::Silence(error.into()))?);
+        match piece {
+            Ok(piece) => bytes.extend_from_slice(&piece),
+            // Nothing more was to come: what fails now is the comparison with the checksum.
+            Err(_) if bytes.len() == expected => return Ok(Fetched::Unlike(bytes.freeze())),
+            Err(error) => return Err(Trouble::Silence(error.into())),
+        }
         if bytes.len() > expected {
             return Err(Trouble::Contradiction("is longer than it says"));
         }
@@ -193,7 +222,7 @@ async fn all_of(mut body: ByteStream, bytes: u64) -> Result<Bytes, Trouble> {
     if bytes.len() < expected {
         return Err(Trouble::Silence("the body broke off".into()));
     }
-    Ok(bytes.freeze())
+    Ok(Fetched::Sound(bytes.freeze()))
 }
 
 #[async_trait::async_trait]
@@ -216,7 +245,7 @@ impl Store for S3Store {
                 Some(format!("bytes={at}-{}", at.saturating_add(bytes).saturating_sub(1)))
             }
         };
-        match self.fetch(key, part, range).await {
+        match self.fetch_sound(key, part, range).await {
             // "Not satisfiable" says of an empty object what it says of a place behind the end.
             Err(error) if error.kind == StoreErrorKind::Short { size: 0 } => {
                 let size = self.size_for(Op::Get, key).await?;

@@ -108,14 +108,15 @@ impl Keyring {
         }
     }
 
-    /// A new data key without asking anybody; `None` where a key service makes them.
+    /// A new data key without asking anybody; `None` where a key service makes them, or none can be wrapped for everyone:
+    /// then the one at hand seals on, to its end.
     pub(crate) fn renew_here(
         &self,
         context: &KeyContext,
         clock: &dyn Clock,
         entropy: &dyn Entropy,
     ) -> Option<SealingKey> {
-        let (data, wraps) = self.make_here(context, entropy)?;
+        let (data, wraps) = self.make_here(context, entropy)?.ok()?;
         Some(SealingKey::new(data, wraps, self.lives().round, clock))
     }
 

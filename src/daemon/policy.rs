@@ -62,7 +62,7 @@ const fn key_verdict(error: &KeyError) -> (Verdict, &'static str) {
     match error {
         KeyError::Service(error) => service_verdict(error.trouble),
         KeyError::Expired => (Verdict::Again(Duration::from_mins(1)), "The data key is too old to seal with"),
-        KeyError::OtherKey { .. } | KeyError::Broken | KeyError::SealsNothing => {
+        KeyError::OtherKey { .. } | KeyError::Broken | KeyError::SealsNothing | KeyError::RecoveryUnusable => {
             (Verdict::GiveUp, "The key cannot be used")
         }
     }

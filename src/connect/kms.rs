@@ -11,7 +11,7 @@ use aws_sdk_kms::Client;
 use aws_sdk_kms::config::retry::RetryConfig;
 use aws_sdk_kms::config::timeout::TimeoutConfig;
 use aws_sdk_kms::config::{IdentityCache, Region, SharedCredentialsProvider};
-use aws_sdk_kms::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_kms::primitives::Blob;
 use aws_sdk_kms::types::{DataKeySpec, KeyState};
 use zeroize::Zeroizing;
@@ -109,7 +109,7 @@ impl Kms {
         let said = match (code, error.as_service_error().and_then(ProvideErrorMetadata::message)) {
             (Some(code), Some(message)) => format!("{code}: {message}"),
             (Some(code), None) => code.to_owned(),
-            (None, _) => DisplayErrorContext(error).to_string(),
+            (None, _) => causes(error),
         };
         let said = said.chars().filter(|letter| !letter.is_control()).take(SAID_CHARS_MAX).collect();
         KeyServiceError { op, key: self.key.clone(), trouble: trouble(error, code), said }
@@ -137,6 +137,18 @@ impl Kms {
         let key = <[u8; 32]>::try_from(bytes.as_slice());
         key.map(DataKey::from_bytes).map_err(|_| self.odd(op, "the answer holds no key of 32 bytes"))
     }
+}
+
+/// An error and what it came from, as they show themselves. The SDK's own `DisplayErrorContext` would print the raw
+/// answer behind them, body and all, and a body may hold a data key (L6).
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut told = error.to_string();
+    let mut cause = error.source();
+    while let Some(below) = cause {
+        told = format!("{told}: {below}");
+        cause = below.source();
+    }
+    told
 }
 
 fn code<E: ProvideErrorMetadata>(error: &SdkError<E>) -> Option<&str> {

@@ -35,6 +35,8 @@ pub(crate) enum Fault {
     Throttle,
     /// No answer for so long.
     Silent(Duration),
+    /// The answer is cut before its last letter, so that nobody can read it.
+    Cut,
 }
 
 /// What KMS says of credentials that it does not know any more.
@@ -159,7 +161,7 @@ async fn answer(State(world): State<Arc<Mutex<World>>>, headers: HeaderMap, body
         }
         Some(Fault::Internal) => return refused(StatusCode::INTERNAL_SERVER_ERROR, ("KMSInternalException", "later")),
         Some(Fault::Throttle) => return refused(StatusCode::BAD_REQUEST, ("ThrottlingException", "Rate exceeded")),
-        None => {}
+        Some(Fault::Cut) | None => {}
     }
     let signed = headers["authorization"].to_str().unwrap().to_owned();
     let stale = {
@@ -176,7 +178,11 @@ async fn answer(State(world): State<Arc<Mutex<World>>>, headers: HeaderMap, body
     let op = target.strip_prefix("TrentService.").unwrap();
     let request: Value = serde_json::from_str(&body).unwrap();
     match world.lock().unwrap().call(op, &request) {
-        Ok(answer) => (StatusCode::OK, answer.to_string()),
+        Ok(answer) => {
+            let mut text = answer.to_string();
+            text.truncate(text.len() - usize::from(fault == Some(Fault::Cut)));
+            (StatusCode::OK, text)
+        }
         Err(refusal) => refused(StatusCode::BAD_REQUEST, refusal),
     }
 }

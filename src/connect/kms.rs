@@ -87,11 +87,25 @@ impl Kms {
             Ok(answer) => return Ok(answer),
             Err(error) => error,
         };
-        if !code(&error).is_some_and(is_stale) {
-            return Err(self.refused(op, &error));
+        match code(&error) {
+            Some("KMSInvalidStateException") => return Err(self.invalid(self.refused(op, &error)).await),
+            Some(code) if is_stale(code) => {}
+            Some(_) | None => return Err(self.refused(op, &error)),
         }
         self.forget_credentials();
         call(self.client()).await.map_err(|error| self.refused(op, &error))
+    }
+
+    /// KMS has one word for many states of a key. Which it is decides what a person does and whether sealing goes on, so
+    /// it is asked; by a role that may not ask, the worst is told.
+    async fn invalid(&self, refused: KeyServiceError) -> KeyServiceError {
+        let trouble = match KeyService::state(self).await {
+            // It has come back meanwhile.
+            Ok(()) => Trouble::Unavailable,
+            Err(told) if told.trouble == Trouble::Denied => refused.trouble,
+            Err(told) => told.trouble,
+        };
+        KeyServiceError { trouble, ..refused }
     }
 
     /// Credentials can be revoked, or replaced by whoever rotates them, long before they say they expire.

@@ -24,6 +24,8 @@ pub(crate) enum KeyIs {
     Enabled,
     Disabled,
     PendingDeletion,
+    /// Its key store is cut off.
+    Unavailable,
 }
 
 /// What goes wrong with every call.
@@ -212,6 +214,7 @@ impl World {
                     KeyIs::Enabled => "Enabled",
                     KeyIs::Disabled => "Disabled",
                     KeyIs::PendingDeletion => "PendingDeletion",
+                    KeyIs::Unavailable => "Unavailable",
                 };
                 Ok(json!({ "KeyMetadata": { "KeyId": arn, "Arn": arn, "KeyState": state } }))
             }
@@ -256,6 +259,7 @@ impl World {
             KeyIs::Enabled => Ok(arn),
             KeyIs::Disabled => Err(("DisabledException", "the key is disabled")),
             KeyIs::PendingDeletion => Err(("KMSInvalidStateException", "the key is pending deletion")),
+            KeyIs::Unavailable => Err(("KMSInvalidStateException", "the key is unavailable")),
         }
     }
 

@@ -118,9 +118,9 @@ const fn identity(header: &Header) -> Identity {
     }
 }
 
-/// Whether `data` is the data key that this header commits to.
-pub(crate) fn commits_to(header: &Header, data: &DataKey) -> bool {
-    Opener::new(data, &header.salt, &identity(header), &[], &header.commitment).is_ok()
+/// Whether an object with this header says that it was sealed under this data key.
+pub(crate) fn is_sealed_under(header: &Header, data: &DataKey) -> bool {
+    commitment(data, &header.salt, &identity(header)) == header.commitment
 }
 
 /// Whether `theirs`, the first bytes of an object that a store gave back, is `ours` although its bytes differ: no two

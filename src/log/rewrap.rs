@@ -16,7 +16,7 @@ use crate::crypto::key::DataKey;
 use crate::crypto::keyring::{KeyContext, KeyError, wraps_id};
 use crate::log::env::LogEnv;
 use crate::log::error::{LogError, ObjectError, ObjectErrorKind};
-use crate::log::object::{Object, Seal, commits_to, draft};
+use crate::log::object::{Object, Seal, draft, is_sealed_under};
 use crate::model::{ObjectKey, Wrap};
 use crate::store::{Keys, Part, Put, StoreError, StoreErrorKind, layout, put_own};
 
@@ -58,7 +58,7 @@ pub(crate) async fn data_key(env: &LogEnv, header: &Header) -> Result<DataKey, U
     // A rewrap has no later wraps of its own, and a wrap that was changed opens no better here. The one who may not open
     // at all need not look. One that opens to another key than the header's may have been learned from a forged object.
     let settled = match &opened {
-        Ok(data) => commits_to(header, data),
+        Ok(data) => is_sealed_under(header, data),
         Err(error) => *error == KeyError::Broken || error.is_denied(),
     };
     if settled || header.kind == ObjectKind::Rewrap {
@@ -83,7 +83,7 @@ async fn later(env: &LogEnv, old: &Header, context: &KeyContext) -> Result<Optio
         let Some(key) = keys.next().await? else { break };
         match read(env, &key, &id, context).await {
             // Whoever may use our key can seal a sound rewrap of a data key of his own. The old header tells which is its.
-            Ok(Some(data)) if commits_to(old, &data) => return Ok(Some(data)),
+            Ok(Some(data)) if is_sealed_under(old, &data) => return Ok(Some(data)),
             Ok(_) => {}
             // The next one may be for a key that can be used.
             Err(Unopened::Key(error)) if !error.is_outage() => trouble = Some(error),
@@ -135,7 +135,7 @@ pub enum Rewrapped {
 pub async fn wrap_again(env: &LogEnv, old: &Header) -> Result<Rewrapped, LogError> {
     let id = wraps_id(&old.wraps, old.stream);
     let data = data_key(env, old).await?;
-    if !commits_to(old, &data) {
+    if !is_sealed_under(old, &data) {
         return Err(KeyError::Broken.into());
     }
     let context = KeyContext { stream: old.stream, epoch: old.epoch };

@@ -172,6 +172,25 @@ fn each_role_may_do_its_work_and_is_denied_what_would_harm() {
     }
 }
 
+/// Else the watch over the key is silent where it is needed most: in the deployment that is shipped.
+#[test]
+fn l11_the_writer_may_ask_how_its_key_is_and_every_sign_of_trouble_has_an_alert() {
+    const ASK: &str = "kms:DescribeKey";
+    assert!(allowed(&policy("writer"), ASK) && !denied(&policy("writer"), ASK));
+    let text = fs::read_to_string("ops/iam/key.json").unwrap();
+    let key: Value = serde_json::from_str(&text).unwrap();
+    let lets_ask = |of: &Value| {
+        of["Effect"] == "Allow"
+            && strings(&of["Action"]).contains(&ASK.to_owned())
+            && strings(&of["Principal"]["AWS"]).iter().any(|role| role.ends_with("role/holdfast-writer"))
+    };
+    assert!(key["Statement"].as_array().unwrap().iter().any(lets_ask), "the key's own policy must say so too");
+    let alerts = fs::read_to_string("ops/alerts.yml").unwrap();
+    for metric in ALL.iter().filter(|metric| metric.name.starts_with("holdfast_key_")) {
+        assert!(alerts.contains(metric.name), "no alert asks for {}", metric.name);
+    }
+}
+
 #[test]
 fn nothing_is_allowed_everywhere_nor_without_a_condition() {
     for name in ROLES.into_iter().chain(["bucket", "key"]) {

@@ -8,10 +8,12 @@ use crate::cli::failure::Failure;
 use crate::cli::init;
 use crate::cli::scene::Scene;
 use crate::config::{SourceSettings, StorePlace};
+use crate::crypto::service::{KeyServiceError, Trouble};
 use crate::daemon::{assemble, chain, mirrors};
 use crate::log::{History, LogEnv, hold};
 use crate::model::Lsn;
 use crate::restore::bases;
+use crate::restore::error::RestoreError;
 use crate::source::postgres::check::{self, CheckPlan, Finding, Verdict};
 use crate::store::s3::{Lock, Protection, S3Place, Versioning};
 use crate::store::{probe_refuses_overwrite, sources};
@@ -28,6 +30,7 @@ pub async fn run(scene: &Scene, args: &CheckArgs) -> Result<Exit, Failure> {
     let env = match scene.env().await {
         Ok(env) => {
             found.push(Found { source: None, finding: finding("key and store", Verdict::Ok, "can be opened", "") });
+            found.extend(of_keys(&env).await.into_iter().map(|finding| Found { source: None, finding }));
             found.push(Found { source: None, finding: probe(&env).await });
             if let StorePlace::S3(place) = &scene.config.store.place {
                 found.push(Found { source: None, finding: protection(scene, place).await });
@@ -64,6 +67,25 @@ pub async fn run(scene: &Scene, args: &CheckArgs) -> Result<Exit, Failure> {
 
 fn finding(name: &'static str, verdict: Verdict, what: &str, remedy: &str) -> Finding {
     Finding { name, verdict, what: what.to_owned(), remedy: remedy.to_owned() }
+}
+
+/// Whether the key services serve, and whether we would be told if they stopped to.
+async fn of_keys(env: &LogEnv) -> Vec<Finding> {
+    let name = "key service";
+    let of_one = |(key, state): (String, Result<(), KeyServiceError>)| match state {
+        Ok(()) => finding(name, Verdict::Ok, &format!("key {key} can be used, and be asked how it is"), ""),
+        Err(error) if error.trouble == Trouble::Denied => {
+            let what = format!("this role may not ask how key {key} is");
+            let remedy = "grant kms:DescribeKey with it: else nobody is told of a key that was disabled or is going to \
+                          be deleted, until sealing ends";
+            finding(name, Verdict::Warning, &what, remedy)
+        }
+        Err(error) if error.trouble.is_outage() => {
+            finding(name, Verdict::Unknown, &error.to_string(), "see to that, then check again")
+        }
+        Err(error) => finding(name, Verdict::Failure, &error.to_string(), "see to that before sealing ends"),
+    };
+    env.keys.states().await.into_iter().map(of_one).collect()
 }
 
 /// A store that lets a second put through would let two daemons write one log (L5).
@@ -181,9 +203,22 @@ async fn of_store<'a>(env: &LogEnv, source: &'a SourceSettings, found: &mut Vec<
             let newest = bases.last().map(|base| base.taken_at.to_string()).unwrap_or_default();
             push(finding("base", Verdict::Ok, &format!("{} there, the newest of {newest}", bases.len()), ""));
         }
+        Err(error) if error.is_out_of_reach() => push(closed_base(env, source, &error).await),
         Err(error) => push(finding("base", Verdict::Failure, &chain(&error), "run `holdfast verify`")),
     }
     durable
+}
+
+/// A writer need not open what it writes: clear headers tell that there is a base, and of when.
+async fn closed_base(env: &LogEnv, source: &SourceSettings, why: &RestoreError) -> Finding {
+    match bases::newest_clear(env, &source.name).await {
+        Ok(newest) => {
+            let newest = newest.map_or("nothing".to_owned(), |header| header.to_time.to_string());
+            let what = format!("the newest is of {newest}, and this role cannot open it: {}", chain(why));
+            finding("base", Verdict::Warning, &what, "a writer need not; run check under a role that restores, too")
+        }
+        Err(error) => finding("base", Verdict::Failure, &chain(&error), "run `holdfast verify`"),
+    }
 }
 
 const fn word(verdict: Verdict) -> &'static str {

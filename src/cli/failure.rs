@@ -114,6 +114,7 @@ pub const fn log_exit(error: &LogError) -> Exit {
         LogError::Object(error) => match &error.kind {
             // Another key is no damage: with the right one the object opens.
             ObjectErrorKind::Key(error) if !error.is_damage() => Exit::Unavailable,
+            ObjectErrorKind::LaterWraps(_) => Exit::Unavailable,
             ObjectErrorKind::Key(_)
             | ObjectErrorKind::Format(_)
             | ObjectErrorKind::Seal(_)

@@ -1,5 +1,7 @@
 //! The verb `init`: key, store, and what the source needs; safe to repeat, and `--remove` undoes what it did on the source.
 
+use std::path::Path;
+
 use serde_json::json;
 
 use crate::cli::args::InitArgs;
@@ -13,7 +15,7 @@ use crate::connect::{Mode, Session};
 use crate::crypto::file::FileKey;
 use crate::daemon::{assemble, strangers};
 use crate::source::postgres::init::{self, IdentityRule, InitPlan, InitReport, Run};
-use crate::store::FolderStore;
+use crate::store::{FolderStore, Refusal, StoreErrorKind};
 
 /// Runs `init`.
 pub async fn run(scene: &Scene, args: &InitArgs) -> Result<Exit, Failure> {
@@ -90,11 +92,12 @@ async fn stores_and_key(scene: &Scene, args: &InitArgs, done: &mut Vec<String>) 
         );
         return Err(Failure::text(Exit::Unavailable, sentence));
     }
-    if scene.config.key.kms.is_some() {
+    let fresh = if scene.config.key.kms.is_some() {
         done.push(keys::prove_service(scene).await?);
+        None
     } else {
-        key_file(scene, args, holding.is_empty(), done)?;
-    }
+        key_file(scene, holding.is_empty(), done)?
+    };
     for settings in holding {
         let alone = scene.config.clone().with_store_alone(&settings.name)?;
         let env = assemble::log_env(&alone, &scene.clock, &scene.entropy).await?;
@@ -113,6 +116,14 @@ async fn stores_and_key(scene: &Scene, args: &InitArgs, done: &mut Vec<String>) 
             StorePlace::Folder(_) | StorePlace::S3(_) => done.push(format!("store {place} is there")),
         }
     }
+    // Last: a key that was made for nothing would stand in the way of the one that is needed.
+    if let Some(path) = fresh {
+        if !args.dry_run {
+            let key = FileKey::fresh(&*scene.entropy);
+            key.write_new(path).map_err(|error| Failure::of(Exit::Failed, error))?;
+        }
+        done.push(format!("key file {} made: keep a copy away from this machine and the store", path.display()));
+    }
     Ok(())
 }
 
@@ -130,9 +141,12 @@ async fn look(scene: &Scene, settings: &StoreSettings) -> Result<Stand, Failure>
     let opened = assemble::open_store(settings, &scene.clock, &scene.entropy).await;
     let store = match (opened, &settings.place) {
         (Ok(store), _) => store,
-        (Err(_), StorePlace::Folder(_)) => return Ok(Stand::Missing),
-        // A bucket has owners, rules and a price: whoever answers for them makes it.
-        (Err(error), StorePlace::S3(_)) => return Err(error.into()),
+        (Err(error), StorePlace::Folder(_)) if error.kind == StoreErrorKind::Refused(Refusal::NoStore) => {
+            return Ok(Stand::Missing);
+        }
+        // One that is there and cannot be opened may hold a log. And a bucket has owners, rules and a price: whoever
+        // answers for them makes it.
+        (Err(error), StorePlace::Folder(_) | StorePlace::S3(_)) => return Err(error.into()),
     };
     if !crate::store::sources(&*store).await?.is_empty() {
         return Ok(Stand::Holding);
@@ -143,24 +157,21 @@ async fn look(scene: &Scene, settings: &StoreSettings) -> Result<Stand, Failure>
     Ok(Stand::Empty)
 }
 
-fn key_file(scene: &Scene, args: &InitArgs, store_is_empty: bool, done: &mut Vec<String>) -> Result<(), Failure> {
+/// The key file, if it is to be made.
+fn key_file<'a>(scene: &'a Scene, store_is_empty: bool, done: &mut Vec<String>) -> Result<Option<&'a Path>, Failure> {
     let key = scene.config.key.need_file()?;
     if key.exists() {
         FileKey::read(key).map_err(|error| Failure::of(Exit::Unavailable, error))?;
         done.push(format!("key file {} is there", key.display()));
-    } else if !store_is_empty {
-        let sentence = format!(
-            "the store {} holds a log and the key file {} is missing; put the copy of the key there that sealed it",
-            scene.config.store.place,
-            key.display()
-        );
-        return Err(Failure::text(Exit::Unavailable, sentence));
-    } else {
-        if !args.dry_run {
-            let fresh = FileKey::fresh(&*scene.entropy);
-            fresh.write_new(key).map_err(|error| Failure::of(Exit::Failed, error))?;
-        }
-        done.push(format!("key file {} made: keep a copy away from this machine and the store", key.display()));
+        return Ok(None);
     }
-    Ok(())
+    if store_is_empty {
+        return Ok(Some(key));
+    }
+    let sentence = format!(
+        "the store {} holds a log and the key file {} is missing; put the copy of the key there that sealed it",
+        scene.config.store.place,
+        key.display()
+    );
+    Err(Failure::text(Exit::Unavailable, sentence))
 }

@@ -12,8 +12,8 @@ use crate::cli::scene::{MIRRORS_WITHIN, Scene};
 use crate::crypto::file::{FileKey, KeyFile, KeyFileError, KeyFileErrorKind, write_identity};
 use crate::crypto::keyring::recipient_name;
 use crate::crypto::recovery::RecoveryIdentity;
-use crate::daemon::assemble;
 use crate::daemon::mirrors::Deletes;
+use crate::daemon::{assemble, chain};
 use crate::log::rewrap::{self, Rewrapped};
 use crate::log::wrapped::{self, Stretch};
 use crate::store;
@@ -86,22 +86,28 @@ async fn list(scene: &Scene) -> Result<(), Failure> {
     if let Some(recovery) = &settings.recovery {
         tell(format!("recovery {}", recovery.id()), "its private half is elsewhere".to_owned(), true);
     }
-    let sealed = match scene.env().await {
+    let (mut sealed, mut closed, mut not_asked) = (Vec::new(), Vec::new(), None);
+    match scene.env().await {
         Ok(env) => {
-            let mut sealed = Vec::new();
             for source in store::sources(&*env.store).await? {
-                sealed.extend(wrapped::stretches(&env, &source).await?);
+                let found = wrapped::stretches(&env, &source).await?;
+                sealed.extend(found.stretches);
+                closed.extend(found.closed.iter().map(|error| chain(error)));
             }
-            sealed
         }
         Err(failure) => {
-            lines.push(format!("the store was not asked: {}", failure.error));
-            Vec::new()
+            let why = chain(&*failure.error);
+            lines.push(format!("the store was not asked: {why}"));
+            not_asked = Some(why);
         }
-    };
+    }
     lines.extend(sealed.iter().map(line));
+    lines.extend(closed.iter().map(|error| format!("cannot be read: {error}")));
     let sealed: Vec<_> = sealed.iter().map(value).collect();
-    scene.out.answer(&json!({ "keys": keys, "sealed": sealed }), &lines.join("\n"));
+    // "Not asked" is not "nothing is sealed".
+    let sealed = if not_asked.is_none() { json!(sealed) } else { Value::Null };
+    let answer = json!({ "keys": keys, "sealed": sealed, "closed": closed, "store_not_asked": not_asked });
+    scene.out.answer(&answer, &lines.join("\n"));
     Ok(())
 }
 
@@ -153,16 +159,21 @@ async fn rewrap(scene: &Scene) -> Result<Exit, Failure> {
     let env = behind.env.clone();
     let (mut now, mut already, mut closed) = (0_u64, 0_u64, Vec::new());
     for source in store::sources(&*env.store).await? {
-        for stretch in wrapped::stretches(&env, &source).await? {
+        let found = wrapped::stretches(&env, &source).await?;
+        closed.extend(found.closed.iter().map(|error| chain(error)));
+        for stretch in found.stretches {
             match rewrap::wrap_again(&env, &stretch.header).await {
                 Ok(Rewrapped::Now) => now += 1,
                 Ok(Rewrapped::Already) => already += 1,
                 Err(error) if error.is_store_trouble() => return Err(error.into()),
-                Err(error) => closed.push(format!("{}: {}", line(&stretch), crate::daemon::chain(&error))),
+                Err(error) => closed.push(format!("{}: {}", line(&stretch), chain(&error))),
             }
         }
     }
     let mut text = format!("{now} data keys were wrapped again, {already} needed nothing");
+    if now > 0 {
+        text.push_str("\nbefore an old key goes: holdfast verify, with a configuration that names the new one alone");
+    }
     for stretch in &closed {
         text.push_str("\ncannot be opened: ");
         text.push_str(stretch);

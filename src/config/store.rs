@@ -129,7 +129,7 @@ fn region(value: &Plain) -> Result<String, Wrong> {
     wrong("is not a region", "write it as AWS does, as in \"eu-central-1\"")
 }
 
-fn endpoint(value: &Plain) -> Result<String, Wrong> {
+pub(crate) fn endpoint(value: &Plain) -> Result<String, Wrong> {
     let remedy = "write https://HOST or http://HOST:PORT, without user, password and path";
     let Ok(url) = url::Url::parse(text(value)?) else { return wrong("is not the URL of an endpoint", remedy) };
     let bare = url.username().is_empty() && url.password().is_none() && url.path() == "/" && url.query().is_none();

@@ -273,3 +273,34 @@ proptest::proptest! {
         drop(parse(&String::from_utf8(text).unwrap()));
     }
 }
+
+#[test]
+fn l6_the_way_to_a_key_service_is_sealed_or_does_not_leave_this_machine() {
+    #[rustfmt::skip]
+    let cases = [
+        // endpoint                                good    why
+        ("https://kms.eu-central-1.amazonaws.com", true,   "as AWS has it"),
+        ("https://vpce-1.kms.example:8443",        true,   "a way of one's own"),
+        ("http://127.0.0.1:4566",                  true,   "a double on this machine"),
+        ("http://[::1]:4566",                      true,   "the same"),
+        ("http://localhost:4566",                  true,   "by its name"),
+        ("http://kms.example",                     false,  "data keys for everyone to read"),
+        ("http://10.0.0.7:4566",                   false,  "a private network is a network"),
+        ("http://127.0.0.1.example",               false,  "a name that begins like an address"),
+        ("http://localhost@kms.example",           false,  "a user that looks like a host"),
+        ("https://user:secret@kms.example",        false,  "a password in a URL that is told"),
+        ("ftp://kms.example",                      false,  "nothing that the SDK speaks"),
+        ("kms.example",                            false,  "no URL"),
+    ];
+    for (endpoint, good, why) in cases {
+        let key = format!("[key]\nkms = {{ key_id = \"alias/holdfast\", endpoint = \"{endpoint}\" }}");
+        let text = SMALLEST.replace("[key]\nfile = \"/etc/holdfast/key\"", &key);
+        match parse(&text) {
+            Ok(config) => assert!(good && config.key.kms.is_some(), "{why}: {endpoint}"),
+            Err(error) => {
+                let told = error.to_string();
+                assert!(!good && told.contains("key.kms.endpoint") && !told.contains("secret"), "{why}: {told}");
+            }
+        }
+    }
+}

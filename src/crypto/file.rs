@@ -12,7 +12,7 @@
 
 use std::fmt;
 use std::io::Write;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
@@ -174,15 +174,22 @@ impl KeyFile {
     }
 
     /// Puts a new key in front of those of a key file: it wraps from now on, and the old ones stay and open. The file is
-    /// replaced as a whole, once the new one is on the disk.
+    /// replaced as a whole, once the new one is on the disk, and stays its owner's: root rotates for the daemon's user.
     pub fn put_in_front(path: &Path, key: &FileKey) -> Result<(), KeyFileError> {
         Self::read(path)?;
         let wrong =
             |error| KeyFileError { path: path.to_owned(), kind: KeyFileErrorKind::Unwritable, source: Some(error) };
         let before = Zeroizing::new(std::fs::read_to_string(path).map_err(wrong)?);
+        let owner = std::fs::metadata(path).map_err(wrong)?;
         let beside = path.with_extension("new");
         write_new(&beside, &Zeroizing::new(format!("{}{}", *key.text(), *before)))?;
-        std::fs::rename(&beside, path).and_then(|()| sync_folder(path)).map_err(wrong)
+        let given = std::os::unix::fs::chown(&beside, Some(owner.uid()), Some(owner.gid()));
+        let moved = given.and_then(|()| std::fs::rename(&beside, path));
+        if moved.is_err() {
+            // It holds every key, and it would stand in the way of the next rotation.
+            drop(std::fs::remove_file(&beside));
+        }
+        moved.and_then(|()| sync_folder(path)).map_err(wrong)
     }
 }
 

@@ -83,6 +83,11 @@ pub enum KeyError {
     /// There is nothing that could seal.
     #[error("the keys at hand only open: name a key file or a key service in [key] to seal")]
     SealsNothing,
+    /// A recovery key is configured that nothing can be sealed for.
+    #[error(
+        "nothing can be sealed for the recovery key in [key] recovery; take the one that was printed with its half"
+    )]
+    RecoveryUnusable,
 }
 
 impl KeyError {
@@ -91,7 +96,7 @@ impl KeyError {
         match self {
             Self::Service(error) => error.trouble.is_outage(),
             Self::Expired => true,
-            Self::OtherKey { .. } | Self::Broken | Self::SealsNothing => false,
+            Self::OtherKey { .. } | Self::Broken | Self::SealsNothing | Self::RecoveryUnusable => false,
         }
     }
 
@@ -110,7 +115,7 @@ impl KeyError {
         match self {
             Self::Broken => true,
             Self::Service(error) => matches!(error.trouble, Trouble::WrongContext),
-            Self::OtherKey { .. } | Self::Expired | Self::SealsNothing => false,
+            Self::OtherKey { .. } | Self::Expired | Self::SealsNothing | Self::RecoveryUnusable => false,
         }
     }
 }
@@ -170,12 +175,15 @@ impl Keyring {
     }
 
     /// A data key and its wraps, made here; `None` where a key service makes them, or nothing seals.
-    pub(crate) fn make_here(&self, context: &KeyContext, entropy: &dyn Entropy) -> Option<(DataKey, Vec<Wrap>)> {
+    pub(crate) fn make_here(
+        &self,
+        context: &KeyContext,
+        entropy: &dyn Entropy,
+    ) -> Option<Result<(DataKey, Vec<Wrap>), KeyError>> {
         let key = self.files.first().filter(|_| self.services.is_empty())?;
         let data = DataKey::fresh(entropy);
-        let wraps = std::iter::once(key.wrap(&data, context, entropy));
-        let wraps = wraps.chain(self.recovery_wrap(&data, context, entropy)).collect();
-        Some((data, wraps))
+        let first = key.wrap(&data, context, entropy);
+        Some(self.with_recovery_wrap(first, &data, context, entropy).map(|wraps| (data, wraps)))
     }
 
     /// A new data key and its wraps, from wherever new ones come.
@@ -185,11 +193,10 @@ impl Keyring {
         entropy: &dyn Entropy,
     ) -> Result<(DataKey, Vec<Wrap>), KeyError> {
         let Some(service) = self.services.first() else {
-            return self.make_here(context, entropy).ok_or(KeyError::SealsNothing);
+            return self.make_here(context, entropy).unwrap_or(Err(KeyError::SealsNothing));
         };
         let (data, wrapped) = service.generate(context).await?;
-        let wraps = std::iter::once(service_wrap(&wrapped, context));
-        let wraps = wraps.chain(self.recovery_wrap(&data, context, entropy)).collect();
+        let wraps = self.with_recovery_wrap(service_wrap(&wrapped, context), &data, context, entropy)?;
         Ok((data, wraps))
     }
 
@@ -205,11 +212,22 @@ impl Keyring {
             (None, Some(key)) => key.wrap(data, context, entropy),
             (None, None) => return Err(KeyError::SealsNothing),
         };
-        Ok(std::iter::once(first).chain(self.recovery_wrap(data, context, entropy)).collect())
+        self.with_recovery_wrap(first, data, context, entropy)
     }
 
-    fn recovery_wrap(&self, data: &DataKey, context: &KeyContext, entropy: &dyn Entropy) -> Option<Wrap> {
-        self.recovery.as_ref().and_then(|key| key.wrap(data, context, entropy))
+    /// Every wrap that is promised, or none: a recipient that is left out would show when all else is gone.
+    fn with_recovery_wrap(
+        &self,
+        first: Wrap,
+        data: &DataKey,
+        context: &KeyContext,
+        entropy: &dyn Entropy,
+    ) -> Result<Vec<Wrap>, KeyError> {
+        let mut wraps = vec![first];
+        if let Some(key) = &self.recovery {
+            wraps.push(key.wrap(data, context, entropy).ok_or(KeyError::RecoveryUnusable)?);
+        }
+        Ok(wraps)
     }
 
     /// The data key that a header carries.

@@ -41,6 +41,11 @@ pub enum RecoveryKeyError {
     /// It is not the public half.
     #[error("it is no public key in the form of age (age1 and 58 letters and digits), or one of them is wrong")]
     Public,
+    /// It is one of the few points whose agreed secret everybody knows: what is sealed for it is sealed for nobody.
+    #[error(
+        "it is no usable public key: nothing can be sealed for it; take the one that was printed with its private half"
+    )]
+    Weak,
     /// It is not the private half.
     #[error("it is no private key in the form of age (AGE-SECRET-KEY-1 and 58 letters and digits), or one is wrong")]
     Private,
@@ -56,7 +61,10 @@ impl FromStr for RecoveryKey {
     fn from_str(text: &str) -> Result<Self, RecoveryKeyError> {
         // age writes it in small letters, and only so.
         let small = !text.bytes().any(|letter| letter.is_ascii_uppercase());
-        parse(text, PUBLIC).filter(|_| small).map(Self).ok_or(RecoveryKeyError::Public)
+        let key = parse(text, PUBLIC).filter(|_| small).map(Self).ok_or(RecoveryKeyError::Public)?;
+        // Whether a point is one of these does not depend on who agrees with it (RFC 7748, section 6.1).
+        let anybody = RecoveryIdentity([1; 32]);
+        anybody.wrapping_key(&key, &key, &key).map(|_| key).ok_or(RecoveryKeyError::Weak)
     }
 }
 
@@ -67,6 +75,12 @@ impl fmt::Display for RecoveryKey {
 }
 
 impl RecoveryKey {
+    /// A point that no text gives.
+    #[cfg(test)]
+    pub(crate) const fn nobodys() -> Self {
+        Self([0; 32])
+    }
+
     /// Its fingerprint: the first sixteen bytes of SHA-256 of `"holdfast recovery key id v1"` and the key.
     pub fn id(&self) -> KeyId {
         let hash = sha256(&[&b"holdfast recovery key id v1"[..], &self.0].concat());

@@ -108,14 +108,15 @@ impl Keyring {
         }
     }
 
-    /// A new data key without asking anybody; `None` where a key service makes them.
+    /// A new data key without asking anybody; `None` where a key service makes them, or none can be wrapped for everyone:
+    /// then the one at hand seals on, to its end.
     pub(crate) fn renew_here(
         &self,
         context: &KeyContext,
         clock: &dyn Clock,
         entropy: &dyn Entropy,
     ) -> Option<SealingKey> {
-        let (data, wraps) = self.make_here(context, entropy)?;
+        let (data, wraps) = self.make_here(context, entropy)?.ok()?;
         Some(SealingKey::new(data, wraps, self.lives().round, clock))
     }
 
@@ -152,16 +153,20 @@ impl Keyring {
         self.renew(&KeyContext::START, clock, entropy).await.map(drop)
     }
 
-    /// Asks the services how their keys are. A role that may not ask is no trouble: then nothing is known.
-    pub async fn look(&self, clock: &dyn Clock) {
-        let mut found = None;
+    /// How the key of each service is, as it says itself.
+    pub async fn states(&self) -> Vec<(String, Result<(), KeyServiceError>)> {
+        let mut states = Vec::with_capacity(self.services.len());
         for service in &self.services {
-            match service.state().await {
-                Ok(()) => {}
-                Err(error) if error.trouble == Trouble::Denied => {}
-                Err(error) => found = found.or(Some(error)),
-            }
+            states.push((service.key().to_owned(), service.state().await));
         }
+        states
+    }
+
+    /// Asks the services how their keys are. A role that may not ask is no trouble: then nothing is known, and `check`
+    /// says so.
+    pub async fn look(&self, clock: &dyn Clock) {
+        let told = self.states().await.into_iter().filter_map(|(_, state)| state.err());
+        let found = told.into_iter().find(|error| error.trouble != Trouble::Denied);
         let mut lives = self.lives();
         let since = lives.state.as_ref().map_or_else(|| clock.tick(), |trouble| trouble.since);
         lives.state = found.map(|error| KeyTrouble { error, since });

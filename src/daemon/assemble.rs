@@ -20,7 +20,7 @@ use crate::model::SourceName;
 use crate::source::postgres::names;
 use crate::source::postgres::stream::PostgresSettings;
 use crate::store::layout;
-use crate::store::s3::{S3Place, S3Settings, S3Store};
+use crate::store::s3::{BYTES_PER_SECOND_MIN, S3Place, S3Settings, S3Store};
 use crate::store::{FolderStore, RetryRule, Retrying, Store, StoreError, Verdict, refuses_second_put};
 
 /// How long a request to the store is tried before the part that asked gives up. Longer would hold a server's orderly
@@ -31,11 +31,11 @@ const STORE_RETRY: RetryRule = RetryRule {
     deadline: Duration::from_secs(10),
 };
 
-/// The same for a bucket: one put of a large segment on a slow road takes 18 s, and has to have a second chance.
+/// The same for a bucket: two tries that get no answer, and what its bytes need on a slow road besides.
 const BUCKET_RETRY: RetryRule = RetryRule {
     first_wait: Duration::from_millis(100),
     wait_max: Duration::from_secs(5),
-    deadline: Duration::from_mins(1),
+    deadline: Duration::from_secs(10),
 };
 
 /// A part cannot be put together.
@@ -100,8 +100,12 @@ pub async fn open_store(
     clock: &Arc<dyn Clock>,
     entropy: &Arc<dyn Entropy>,
 ) -> Result<Arc<dyn Store>, StoreError> {
-    let (inner, rule) = (plain_store(settings, clock).await?, retry_rule(&settings.place));
-    let store: Arc<dyn Store> = Arc::new(Retrying::new(inner, Arc::clone(clock), Arc::clone(entropy), rule));
+    let inner = plain_store(settings, clock).await?;
+    let retrying = Retrying::new(inner, Arc::clone(clock), Arc::clone(entropy), retry_rule(&settings.place));
+    let store: Arc<dyn Store> = Arc::new(match &settings.place {
+        StorePlace::Folder(_) => retrying,
+        StorePlace::S3(_) => retrying.on_a_road(BYTES_PER_SECOND_MIN),
+    });
     // A folder says itself whether it is there; a bucket is asked once, before anything relies on it.
     match &settings.place {
         StorePlace::Folder(_) => {}

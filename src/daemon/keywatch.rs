@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::clock::{Clock, sleep};
 use crate::crypto::Keyring;
 use crate::crypto::sealing::{KeyHealth, KeyTrouble};
+use crate::crypto::service::Trouble;
 use crate::daemon::board::{Board, KeySight};
 use crate::daemon::metrics::KEY_TROUBLES;
 use crate::model::Tick;
@@ -19,6 +20,10 @@ const LOOK_EVERY: Duration = Duration::from_mins(5);
 
 /// Watches until it is dropped.
 pub async fn run(keys: Arc<Keyring>, board: Arc<Board>, clock: Arc<dyn Clock>) {
+    // A rise from nothing is no rise to whoever asks for the increase of a counter.
+    for trouble in Trouble::ALL {
+        metrics::counter!(KEY_TROUBLES.name, "kind" => trouble.name()).increment(0);
+    }
     let mut look_at = Tick::default();
     let mut told: Option<KeyTrouble> = None;
     loop {

@@ -38,13 +38,17 @@ const fn log_verdict(error: &LogError) -> (Verdict, &'static str) {
             (Verdict::Fenced, "Another store was made the first one")
         }
         // The session is dropped meanwhile: a server that shuts down must not wait for our store.
-        LogError::Store(_) | LogError::FenceUndecided { .. } => {
+        LogError::Store(_)
+        | LogError::FenceUndecided { .. }
+        | LogError::Object(ObjectError { kind: ObjectErrorKind::LaterWraps(_), .. }) => {
             (Verdict::Again(Duration::from_secs(10)), "The store does not take segments")
         }
-        LogError::Key(error) => key_verdict(error),
-        LogError::Object(ObjectError { kind: ObjectErrorKind::Key(KeyError::Service(error)), .. }) => {
-            service_verdict(error.trouble)
-        }
+        // Another key's log is not damaged: the right file, put in its place, is read by a new process alone.
+        LogError::Key(error)
+        | LogError::Object(ObjectError {
+            kind: ObjectErrorKind::Key(error @ (KeyError::Service(_) | KeyError::OtherKey { .. })),
+            ..
+        }) => key_verdict(error),
         LogError::Object(_) | LogError::Missing { .. } => {
             (Verdict::Again(Duration::from_mins(1)), "The log in the store is damaged")
         }
@@ -63,7 +67,7 @@ const fn key_verdict(error: &KeyError) -> (Verdict, &'static str) {
     match error {
         KeyError::Service(error) => service_verdict(error.trouble),
         KeyError::Expired => (Verdict::Again(Duration::from_mins(1)), "The data key is too old to seal with"),
-        KeyError::OtherKey { .. } | KeyError::Broken | KeyError::SealsNothing => {
+        KeyError::OtherKey { .. } | KeyError::Broken | KeyError::SealsNothing | KeyError::RecoveryUnusable => {
             (Verdict::GiveUp, "The key cannot be used")
         }
     }
@@ -132,4 +136,24 @@ pub const WAIT_MAX: Duration = Duration::from_secs(30);
 pub fn wait(least: Duration, failures_in_a_row: u32) -> Duration {
     let doubled = least.saturating_mul(1 << failures_in_a_row.min(6));
     doubled.min(WAIT_MAX.max(least))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Op, StoreError, StoreErrorKind};
+
+    #[test]
+    fn a_log_that_another_key_sealed_is_not_told_as_damaged_nor_tried_for_ever() {
+        let told = |kind| {
+            let key = "log/main/0000000000000001.seg".parse().unwrap();
+            verdict(&PipelineError::Log(LogError::Object(ObjectError { key, kind })))
+        };
+        let other = KeyError::OtherKey { sealed_for: vec!["one".to_owned()], at_hand: vec!["two".to_owned()] };
+        assert_eq!(told(other.into()), (Verdict::GiveUp, "The key cannot be used"));
+        let (damaged, sentence) = told(KeyError::Broken.into());
+        assert!(matches!(damaged, Verdict::Again(_)) && sentence.contains("damaged"), "{sentence}");
+        let silent = StoreError::new(Op::List, "keys/", StoreErrorKind::Unavailable);
+        assert_eq!(told(ObjectErrorKind::LaterWraps(silent)).1, "The store does not take segments");
+    }
 }

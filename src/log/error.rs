@@ -28,6 +28,9 @@ pub enum ObjectErrorKind {
     /// No key at hand opens it.
     #[error("no key at hand opens it")]
     Key(#[from] KeyError),
+    /// No key at hand opens it by its own wraps, and whether there are later ones is not known.
+    #[error("whether there are later wraps of its data key could not be asked")]
+    LaterWraps(#[source] StoreError),
     /// It says of itself that it belongs elsewhere.
     #[error("it is not what its name says: {what}")]
     Misplaced {
@@ -128,6 +131,7 @@ impl ObjectError {
             ObjectErrorKind::Key(error) => error.is_out_of_reach(),
             ObjectErrorKind::Format(_)
             | ObjectErrorKind::Seal(_)
+            | ObjectErrorKind::LaterWraps(_)
             | ObjectErrorKind::Misplaced { .. }
             | ObjectErrorKind::Unchained => false,
         }
@@ -144,7 +148,9 @@ impl LogError {
     pub const fn is_store_trouble(&self) -> bool {
         match self {
             Self::Store(error) => !matches!(error.kind, StoreErrorKind::Missing | StoreErrorKind::Short { .. }),
-            Self::FenceUndecided { .. } => true,
+            Self::FenceUndecided { .. } | Self::Object(ObjectError { kind: ObjectErrorKind::LaterWraps(_), .. }) => {
+                true
+            }
             Self::Object(_)
             | Self::Key(_)
             | Self::Missing { .. }

@@ -15,7 +15,7 @@ use crate::crypto::stream::SealError;
 use crate::log::env::LogEnv;
 use crate::log::error::{LogError, ObjectError, ObjectErrorKind};
 use crate::log::object::{Object, Seal, draft};
-use crate::model::{Epoch, HoldName, LogId, SourceName, Timestamp};
+use crate::model::{Epoch, HoldName, LogId, ObjectKey, SourceName, Timestamp};
 use crate::store::layout::{self, Named};
 use crate::store::{Keys, Part, Put, StoreErrorKind, put_own};
 
@@ -106,13 +106,28 @@ pub async fn list(env: &LogEnv, source: &SourceName) -> Result<Vec<Hold>, LogErr
     while let Some(key) = keys.next().await? {
         let bytes = match env.store.get(&key, Part::Whole).await {
             Ok(sealed) => sealed.bytes(),
-            // Removed since it was listed.
-            Err(error) if error.kind == StoreErrorKind::Missing => continue,
+            // Removed since it was listed, if a listing says so too: passed over, what it keeps would be deleted (L10).
+            Err(error) if error.kind == StoreErrorKind::Missing => {
+                if is_listed(env, source, &key).await? {
+                    return Err(LogError::Missing { key });
+                }
+                continue;
+            }
             Err(error) => return Err(error.into()),
         };
         holds.push(Hold::read(Object::open(env, &key, bytes).await?)?);
     }
     Ok(holds)
+}
+
+async fn is_listed(env: &LogEnv, source: &SourceName, wanted: &ObjectKey) -> Result<bool, LogError> {
+    let mut keys = Keys::new(&*env.store, layout::holds_prefix(source), None);
+    while let Some(key) = keys.next().await? {
+        if key == *wanted {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Takes a hold off a log; whether there was one.
@@ -131,7 +146,9 @@ pub async fn remove(env: &LogEnv, source: &SourceName, name: &HoldName) -> Resul
 mod tests {
     use super::*;
     use crate::log::fixture::{Fixture, main_source};
+    use crate::store::{MemoryStore, Op, PutNew, Store, StoreError};
     use proptest::prelude::*;
+    use std::sync::Arc;
 
     fn hold(name: &str, from: i64, to: i64) -> Hold {
         let (from, to) = (Timestamp::from_micros(from), Timestamp::from_micros(to));
@@ -184,5 +201,57 @@ mod tests {
             fixture.store.tamper(&elsewhere, None);
             fixture.store.tamper(&layout::hold(&source, &one.name), Some(body.clone()));
         }
+    }
+    /// A store that lists holds and gives none of them; where `forgets`, it lists them once.
+    struct Lost {
+        inner: Arc<MemoryStore>,
+        forgets: bool,
+    }
+
+    #[async_trait::async_trait]
+    impl Store for Lost {
+        async fn put_new(&self, key: &ObjectKey, body: Sealed) -> Result<PutNew, StoreError> {
+            self.inner.put_new(key, body).await
+        }
+
+        async fn get(&self, key: &ObjectKey, part: Part) -> Result<Sealed, StoreError> {
+            if !key.as_str().starts_with("hold/") {
+                return self.inner.get(key, part).await;
+            }
+            if self.forgets {
+                self.inner.tamper(key, None);
+            }
+            Err(StoreError::new(Op::Get, key, StoreErrorKind::Missing))
+        }
+
+        async fn list(&self, prefix: &str, after: Option<&ObjectKey>) -> Result<Vec<ObjectKey>, StoreError> {
+            self.inner.list(prefix, after).await
+        }
+
+        async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
+            self.inner.delete(key).await
+        }
+
+        async fn size(&self, key: &ObjectKey) -> Result<u64, StoreError> {
+            self.inner.size(key).await
+        }
+    }
+
+    #[tokio::test]
+    async fn l10_a_hold_that_is_listed_and_said_to_be_missing_is_never_passed_over() {
+        let fixture = Fixture::with_a_log(52).await;
+        let (source, log) = (main_source(), fixture.log().await);
+        for name in ["case-1", "case-2"] {
+            add(&fixture.env, &source, log, &hold(name, 5, 9)).await.unwrap();
+        }
+        let lost = |forgets| {
+            let store = Lost { inner: Arc::clone(&fixture.store), forgets };
+            LogEnv { store: Arc::new(store), ..fixture.env.clone() }
+        };
+        let error = list(&lost(false), &source).await.unwrap_err();
+        assert!(
+            matches!(&error, LogError::Missing { key } if *key == layout::hold(&source, &hold("case-1", 5, 9).name))
+        );
+        assert_eq!(list(&lost(true), &source).await.unwrap(), [], "removed since: a second listing says so too");
     }
 }

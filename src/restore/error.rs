@@ -191,6 +191,7 @@ const fn log_verdict(error: &LogError) -> Verdict {
         LogError::Store(_) if error.is_store_trouble() => Verdict::Unavailable,
         LogError::Object(object) => match &object.kind {
             ObjectErrorKind::Key(error) if !error.is_damage() => Verdict::Unavailable,
+            ObjectErrorKind::LaterWraps(_) => Verdict::Unavailable,
             ObjectErrorKind::Key(_)
             | ObjectErrorKind::Format(_)
             | ObjectErrorKind::Seal(_)

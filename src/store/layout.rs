@@ -7,7 +7,7 @@
 //!   hold/<source>/<name>.hold               a stretch that retention must keep; the name is as a source's
 //!   base/<source>/<base>/<number>.part      one object of a base
 //!   base/<source>/<base>/manifest           what makes these objects a base
-//!   keys/<32 hex>/<32 hex>.rewrap           later wraps of the data key of these wraps, for these keys
+//!   keys/<32 hex>/<32 hex>.rewrap           later wraps of the data key of these wraps, known by their own id
 //!   first/<number>.fst                      which store decides from now on; see `order`
 //!   probe/<32 hex>                          `check` makes and removes these
 //! ```
@@ -75,8 +75,8 @@ pub enum Named {
     Rewrap {
         /// The first half of the id of the wraps in old headers.
         wraps: [u8; 16],
-        /// The first half of the id of those for whom it was wrapped again.
-        recipients: [u8; 16],
+        /// The first half of the id of the later ones.
+        later: [u8; 16],
     },
     /// Which of several stores decides.
     First {
@@ -117,9 +117,9 @@ pub fn manifest(source: &SourceName, base: BaseId) -> ObjectKey {
     key(format_args!("base/{source}/{base}/manifest"))
 }
 
-/// The name of later wraps of a data key: for the wraps with this id, for the recipients with that.
-pub fn rewrap(wraps: &[u8; 32], recipients: &[u8; 32]) -> ObjectKey {
-    key(format_args!("keys/{}/{}.rewrap", half(wraps), half(recipients)))
+/// The name of later wraps of a data key: first the id of the wraps in the old headers, then their own.
+pub fn rewrap(wraps: &[u8; 32], later: &[u8; 32]) -> ObjectKey {
+    key(format_args!("keys/{}/{}.rewrap", half(wraps), half(later)))
 }
 
 /// What all later wraps of one data key start with.
@@ -214,8 +214,8 @@ pub fn parse(name: &ObjectKey) -> Option<Named> {
     }
     if kind == "keys" {
         let wraps = *parse_id(parts.next()?)?.as_bytes();
-        let recipients = *parse_id(parts.next()?.strip_suffix(".rewrap")?)?.as_bytes();
-        return parts.next().is_none().then_some(Named::Rewrap { wraps, recipients });
+        let later = *parse_id(parts.next()?.strip_suffix(".rewrap")?)?.as_bytes();
+        return parts.next().is_none().then_some(Named::Rewrap { wraps, later });
     }
     if kind == "first" {
         let number = parse_number(parts.next()?.strip_suffix(".fst")?, 16)?;
@@ -278,8 +278,8 @@ mod tests {
             Named::Hold { source, name } => hold(source, name),
             Named::BasePart { source, base, number } => base_part(source, *base, *number),
             Named::Manifest { source, base } => manifest(source, *base),
-            Named::Rewrap { wraps, recipients } => {
-                rewrap(&[*wraps, [0; 16]].concat().try_into().unwrap(), &[*recipients; 2].concat().try_into().unwrap())
+            Named::Rewrap { wraps, later } => {
+                rewrap(&[*wraps, [0; 16]].concat().try_into().unwrap(), &[*later; 2].concat().try_into().unwrap())
             }
             Named::First { number } => first(*number),
             Named::Probe(id) => probe(*id),
@@ -301,7 +301,7 @@ mod tests {
                 3 => Named::BasePart { source, base, number },
                 4 => Named::Manifest { source, base },
                 5 => Named::Hold { source, name },
-                6 => Named::Rewrap { wraps: id, recipients: [7; 16] },
+                6 => Named::Rewrap { wraps: id, later: [7; 16] },
                 7 => Named::First { number: slot.get() },
                 _ => Named::Probe(id),
             }

@@ -65,6 +65,7 @@ async fn the_double_keeps_the_contract() {
     let states = [
         (KeyIs::Disabled,         Trouble::Disabled),
         (KeyIs::PendingDeletion,  Trouble::PendingDeletion),
+        (KeyIs::Unavailable,      Trouble::Unavailable),
     ];
     let (_, wrapped) = ours.generate(&LOG).await.unwrap();
     for (is, trouble) in states {
@@ -73,6 +74,9 @@ async fn the_double_keeps_the_contract() {
         assert_eq!(ours.generate(&LOG).await.map(drop).unwrap_err().trouble, trouble);
         assert_eq!(ours.unwrap(&wrapped.bytes, &LOG).await.map(drop).unwrap_err().trouble, trouble);
     }
+    double.deny("DescribeKey");
+    let worst = ours.generate(&LOG).await.map(drop).unwrap_err().trouble;
+    assert_eq!(worst, Trouble::PendingDeletion, "where the state cannot be asked, the worst that it may be");
 }
 
 #[tokio::test]

@@ -24,6 +24,8 @@ pub(crate) enum KeyIs {
     Enabled,
     Disabled,
     PendingDeletion,
+    /// Its key store is cut off.
+    Unavailable,
 }
 
 /// What goes wrong with every call.
@@ -35,13 +37,19 @@ pub(crate) enum Fault {
     Throttle,
     /// No answer for so long.
     Silent(Duration),
+    /// The answer is cut before its last letter, so that nobody can read it.
+    Cut,
 }
+
+/// What KMS says of credentials that it does not know any more.
+pub(crate) const STALE: [&str; 3] = ["ExpiredTokenException", "UnrecognizedClientException", "InvalidClientTokenId"];
 
 #[derive(Default)]
 struct World {
     keys: BTreeMap<String, ([u8; 32], Option<KeyIs>)>,
     aliases: BTreeMap<String, String>,
     fault: Option<Fault>,
+    expired: Option<(String, &'static str)>,
     fired: usize,
     denied: BTreeSet<&'static str>,
     calls: Vec<(String, BTreeMap<String, String>)>,
@@ -113,6 +121,11 @@ impl Double {
         self.world(|world| std::mem::take(&mut world.fired))
     }
 
+    /// From now on this access key is refused with this code.
+    pub(crate) fn expire(&self, access: &str, code: &'static str) {
+        self.world(|world| world.expired = Some((access.to_owned(), code)));
+    }
+
     pub(crate) fn deny(&self, op: &'static str) {
         self.world(|world| world.denied.insert(op));
     }
@@ -150,13 +163,28 @@ async fn answer(State(world): State<Arc<Mutex<World>>>, headers: HeaderMap, body
         }
         Some(Fault::Internal) => return refused(StatusCode::INTERNAL_SERVER_ERROR, ("KMSInternalException", "later")),
         Some(Fault::Throttle) => return refused(StatusCode::BAD_REQUEST, ("ThrottlingException", "Rate exceeded")),
-        None => {}
+        Some(Fault::Cut) | None => {}
+    }
+    let signed = headers["authorization"].to_str().unwrap().to_owned();
+    let stale = {
+        let mut world = world.lock().unwrap();
+        let of = |access: &String| signed.contains(&format!("Credential={access}/"));
+        let stale = world.expired.as_ref().filter(|(access, _)| of(access)).map(|(_, code)| *code);
+        world.fired += usize::from(stale.is_some());
+        stale
+    };
+    if let Some(code) = stale {
+        return refused(StatusCode::BAD_REQUEST, (code, "the security token is not valid any more"));
     }
     let target = headers["x-amz-target"].to_str().unwrap();
     let op = target.strip_prefix("TrentService.").unwrap();
     let request: Value = serde_json::from_str(&body).unwrap();
     match world.lock().unwrap().call(op, &request) {
-        Ok(answer) => (StatusCode::OK, answer.to_string()),
+        Ok(answer) => {
+            let mut text = answer.to_string();
+            text.truncate(text.len() - usize::from(fault == Some(Fault::Cut)));
+            (StatusCode::OK, text)
+        }
         Err(refusal) => refused(StatusCode::BAD_REQUEST, refusal),
     }
 }
@@ -186,6 +214,7 @@ impl World {
                     KeyIs::Enabled => "Enabled",
                     KeyIs::Disabled => "Disabled",
                     KeyIs::PendingDeletion => "PendingDeletion",
+                    KeyIs::Unavailable => "Unavailable",
                 };
                 Ok(json!({ "KeyMetadata": { "KeyId": arn, "Arn": arn, "KeyState": state } }))
             }
@@ -230,6 +259,7 @@ impl World {
             KeyIs::Enabled => Ok(arn),
             KeyIs::Disabled => Err(("DisabledException", "the key is disabled")),
             KeyIs::PendingDeletion => Err(("KMSInvalidStateException", "the key is pending deletion")),
+            KeyIs::Unavailable => Err(("KMSInvalidStateException", "the key is unavailable")),
         }
     }
 

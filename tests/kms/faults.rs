@@ -246,3 +246,21 @@ async fn m2_where_the_alias_points_elsewhere_old_objects_name_the_key_that_they_
         .with_service(client(&world.double.endpoint, &old).await);
     both.open(&header.wraps, &context).await.unwrap();
 }
+
+/// The SDK's own words for such an answer repeat it, data key and all.
+#[tokio::test]
+async fn l6_an_answer_that_cannot_be_read_is_told_without_what_it_holds() {
+    let world = World::new().await;
+    world.double.fail(Some(Fault::Cut));
+    let kms = client(&world.double.endpoint, "alias/holdfast").await;
+    let context = KeyContext { stream: [5; 16], epoch: Epoch::new(2) };
+    let error = kms.generate(&context).await.map(drop).unwrap_err();
+    assert!(world.double.fired() > 0 && error.trouble.is_outage(), "{error}");
+    let told = format!("{error} {error:?}");
+    let keys = world.double.plain_keys();
+    assert!(!keys.is_empty());
+    for key in keys {
+        assert!(!told.contains(&aws_smithy_types::base64::encode(key)), "{told}");
+    }
+    assert!(!told.contains("SdkBody") && !told.contains("Plaintext"), "{told}");
+}

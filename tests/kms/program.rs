@@ -6,16 +6,18 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use holdfast::clock::ManualClock;
+use holdfast::codec::segment::{Header, ObjectKind};
 use holdfast::crypto::Keyring;
 use holdfast::crypto::recovery::RecoveryKey;
 use holdfast::log::LogEnv;
-use holdfast::model::{Commit, Kind, Position, Record, Role, Timestamp};
-use holdfast::store::FolderStore;
+use holdfast::log::object::{Seal, draft};
+use holdfast::model::{BaseId, Commit, Epoch, Kind, Position, Record, Role, Timestamp};
+use holdfast::store::{FolderStore, layout};
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::client;
-use crate::double::{Double, Fault};
+use crate::double::{Double, Fault, KeyIs};
 use crate::faults::{env, writer};
 
 /// A folder with a configuration, a store and a recovery key.
@@ -176,4 +178,61 @@ async fn after_a_rewrap_the_new_kms_key_alone_opens_and_no_segment_was_written_a
     let told = ends(&site.run(&["keys", "list"]), 0, "keys list");
     assert!(told.contains(&old) && told.contains("recovery"), "for whom the headers are: {told}");
     assert_eq!(std::fs::read(site.path("store/log/main/0000000000000002.seg")).unwrap(), before);
+}
+
+/// What `check` finds under this name.
+fn found(site: &Site, name: &str) -> Value {
+    let output = site.run(&["--json", "check"]);
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let findings = told["findings"].as_array().unwrap();
+    findings.iter().find(|finding| finding["name"] == name).unwrap_or_else(|| panic!("{told}")).clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn l11_check_says_how_the_key_is_and_warns_a_role_that_may_not_ask() {
+    let site = Site::with_a_log().await;
+    let is = |verdict: &str, told: &str| {
+        let found = found(&site, "key service");
+        assert_eq!(found["verdict"], verdict, "{found}");
+        assert!(found.to_string().contains(told), "{found}");
+    };
+    is("ok", "can be used");
+    site.double.set(&site.double.key(), KeyIs::PendingDeletion);
+    is("failed", "going to be deleted");
+    site.double.set(&site.double.key(), KeyIs::Enabled);
+    site.double.deny("DescribeKey");
+    is("warning", "grant kms:DescribeKey");
+}
+
+/// The role that is recommended for the daemon may seal and not open: a base in the store is no failure to it.
+#[tokio::test(flavor = "multi_thread")]
+async fn check_under_the_writers_role_tells_of_a_base_that_it_cannot_open_and_fails_over_nothing() {
+    let site = Site::with_a_log().await;
+    let env = site.env().await;
+    let (source, base) = ("main".parse().unwrap(), BaseId::from_bytes([7; 16]));
+    let mut seal = Seal::begin(&env, *base.as_bytes(), Epoch::new(0)).await.unwrap();
+    let taken = Timestamp::from_micros(1_700_000_000_000_000);
+    let header = Header { to_time: taken, ..draft(ObjectKind::Manifest) };
+    let sealed = seal.seal(&header, &[], |_| Vec::new()).unwrap();
+    env.store.put_new(&layout::manifest(&source, base), sealed).await.unwrap();
+    site.double.deny("Decrypt");
+    let base = found(&site, "base");
+    assert_eq!(base["verdict"], "warning", "{base}");
+    assert!(base["what"].as_str().unwrap().contains(&taken.to_string()), "{base}");
+    assert_eq!(found(&site, "log")["verdict"], "ok");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn l11_keys_list_says_to_a_machine_too_that_the_store_was_not_asked() {
+    let site = Site::with_a_log().await;
+    let list = || {
+        let output = site.run(&["--json", "keys", "list"]);
+        assert!(output.status.success(), "{output:?}");
+        serde_json::from_slice::<Value>(&output.stdout).unwrap()
+    };
+    let asked = list();
+    assert_eq!((asked["sealed"].as_array().unwrap().len(), &asked["store_not_asked"]), (1, &Value::Null), "{asked}");
+    std::fs::remove_dir_all(site.path("store")).unwrap();
+    let told = list();
+    assert!(told["sealed"].is_null() && told["store_not_asked"].as_str().unwrap().contains("no store"), "{told}");
 }

@@ -64,3 +64,36 @@ fn asking_for_help_succeeds_without_a_configuration() {
     assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{ran:?}");
     assert_eq!((spawned.code, spawned.stdout), (ran.code, ran.stdout));
 }
+
+/// A key that was made beside a store that cannot be used stands in the way of the one that sealed what is in it.
+#[test]
+fn init_makes_a_key_only_for_a_store_that_it_has_made() {
+    type Prepare = fn(&Path);
+    let newer: Prepare = |store| {
+        std::fs::create_dir_all(store.join(".holdfast")).unwrap();
+        std::fs::write(store.join(".holdfast/format"), "holdfast folder store 99\n").unwrap();
+    };
+    let foreign: Prepare = |store| {
+        std::fs::create_dir_all(store).unwrap();
+        std::fs::write(store.join("holiday.jpg"), "x").unwrap();
+    };
+    let no_folder: Prepare = |store| std::fs::write(store, "a file").unwrap();
+    #[rustfmt::skip]
+    let cases = [
+        // what is there     ends with  key    why
+        (newer,              6,         false, "a store that a newer version made"),
+        (foreign,            6,         false, "a folder that holds other things"),
+        (no_folder,          6,         false, "no folder at all"),
+        (|_| {},             0,         true,  "nothing: both are made"),
+    ];
+    for (prepare, code, key, why) in cases {
+        let folder = tempfile::TempDir::new().unwrap();
+        prepare(&folder.path().join("store"));
+        let config = folder.path().join("holdfast.toml");
+        let text = "[service]\nstate_dir = \"state\"\n[key]\nfile = \"key\"\n[[store]]\nfolder = \"store\"\n";
+        std::fs::write(&config, text).unwrap();
+        let ran = Holdfast::new(&config).run(&["init"]);
+        assert_eq!(ran.code, Some(code), "{why}: {ran:?}");
+        assert_eq!(folder.path().join("key").exists(), key, "{why}: {ran:?}");
+    }
+}

@@ -8,6 +8,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 pub enum Fault {
     /// An error before anything is done, with this status.
     FailBefore(u16),
+    /// A 404 in nobody's words: what stands in between has lost its way to the server. Nothing is done.
+    NoRoute,
     /// Done, and answered with a 500.
     LandThenFail,
     /// Done, and the connection breaks before the answer.
@@ -20,6 +22,8 @@ pub enum Fault {
     SlowDown,
     /// Nothing is ever answered.
     Blackhole,
+    /// Half of the body comes, and nothing more.
+    StalledBody,
     /// The body breaks off half-way.
     TruncatedBody,
     /// One bit of the body is another one.

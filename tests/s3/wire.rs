@@ -63,6 +63,7 @@ impl Wire {
         let request = again(&head);
         match fault {
             Some(Fault::FailBefore(status)) => Ok(error(status, "InternalError")),
+            Some(Fault::NoRoute) => Ok(no_route()),
             Some(Fault::Conflict) => Ok(error(409, "ConditionalRequestConflict")),
             Some(Fault::SlowDown) => Ok(error(503, "SlowDown")),
             Some(Fault::ExpiredCredentials) => Ok(error(400, "ExpiredToken")),
@@ -103,6 +104,14 @@ impl Wire {
             flipped[middle] ^= 1;
             body = Bytes::from(flipped);
         }
+        if fault == Some(Fault::StalledBody) {
+            head.headers.insert("content-length", HeaderValue::from(body.len()));
+            let half = stream::iter([Ok(Frame::data(body.slice(..body.len() / 2)))]);
+            return Ok(Response::from_parts(
+                head,
+                StreamBody::new(futures::StreamExt::chain(half, stream::pending())).boxed_unsync(),
+            ));
+        }
         if fault == Some(Fault::TruncatedBody) {
             head.headers.insert("content-length", HeaderValue::from(body.len()));
             let half = Ok(Frame::data(body.slice(..body.len() / 2)));
@@ -122,6 +131,12 @@ fn error(status: u16, code: &str) -> Answer {
     let mut answer = Response::new(whole(Bytes::from(body)));
     *answer.status_mut() = status.try_into().unwrap();
     answer.headers_mut().insert("x-amz-request-id", HeaderValue::from_static("planned"));
+    answer
+}
+
+fn no_route() -> Answer {
+    let mut answer = Response::new(whole(Bytes::from_static(b"404 page not found\n")));
+    *answer.status_mut() = hyper::StatusCode::NOT_FOUND;
     answer
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use aws_credential_types::provider::future;
 use aws_sdk_s3::config::{Credentials, ProvideCredentials, SharedCredentialsProvider};
-use holdfast::store::s3::{Identity, S3Settings};
+use holdfast::store::s3::{Identity, S3Patience, S3Settings};
 use holdfast::store::{Part, PutNew, Refusal, Store, StoreErrorKind};
 
 use crate::bed::{BUCKET, Bed, body, key};
@@ -184,6 +184,24 @@ async fn s14_a_store_that_never_answers_costs_one_attempt_and_no_more() {
     bed.double.plan.add(On::Put, Fault::Blackhole, u64::MAX);
     assert_eq!(bed.put("log/2", "ours").await, Err(StoreErrorKind::Unanswered), "it may have landed: not 'not done'");
     assert!(bed.double.plan.fired(Fault::Blackhole) >= 4);
+}
+
+/// How much a whole object carries is not known before: its time must not be spent on a server that says nothing.
+#[tokio::test]
+async fn s14_a_get_that_nobody_answers_costs_the_time_of_an_answer_and_not_of_the_largest_body() {
+    let double = Double::start(BUCKET).await;
+    let patience = S3Patience { bytes_per_second: S3Patience::default().bytes_per_second, ..short() };
+    let settings = S3Settings { patience, ..settings(&double.endpoint, BUCKET, "site/") };
+    let bed = Bed::with(double, settings).await;
+    bed.put("a/1", "a text").await.unwrap();
+    for fault in [Fault::Blackhole, Fault::StalledBody] {
+        bed.double.plan.add(On::Get, fault, 1);
+        let started = Instant::now();
+        assert_eq!(bed.text("a/1").await, "a text", "{fault:?}");
+        let took = started.elapsed();
+        assert!((Duration::from_millis(450)..Duration::from_secs(2)).contains(&took), "{fault:?}: {took:?}");
+        bed.fired(fault, 1);
+    }
 }
 
 #[tokio::test]

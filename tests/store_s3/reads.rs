@@ -1,5 +1,6 @@
 //! Rows S7, S8, S10, S11 and S16: what is read and listed is whole, in order and true, or is an error.
 
+use holdfast::log::scrub::{Scrubber, Verdict};
 use holdfast::log::{History, LogError, fence};
 use holdfast::model::Slot;
 use holdfast::store::s3::{Tampering, Versioning};
@@ -41,6 +42,8 @@ async fn s7_a_page_that_is_out_of_order_or_comes_twice_is_refused() {
 #[tokio::test]
 async fn s7_l5_a_stale_page_lets_nobody_take_a_slot_twice() {
     let bed = Bed::new().await;
+    // Without versions a second put would leave no trace.
+    bed.double.keep_versions(BUCKET);
     let (env, source) = bed.log(3).await;
     bed.double.plan.add(On::List, Fault::ListStale, 9);
     let taken = fence::take(&env, &source, None).await;
@@ -53,6 +56,37 @@ async fn s7_l5_a_stale_page_lets_nobody_take_a_slot_twice() {
         let versions = bed.bare.versions(&layout::segment(&source, Slot::new(slot))).await.unwrap();
         assert_eq!(versions.0.len(), 1, "slot {slot} was put once");
     }
+}
+
+/// Taken for "missing" it would pass a hold over, and let `expire` delete what it keeps.
+#[tokio::test]
+async fn s14_l10_a_404_that_is_not_the_stores_own_is_an_outage_and_never_a_missing_object() {
+    let bed = Bed::new().await;
+    bed.put("a/1", "still there").await.unwrap();
+    let name = key("a/1");
+    for on in [On::Get, On::Head, On::List, On::Delete] {
+        bed.double.plan.add(on, Fault::NoRoute, 1);
+    }
+    // A HEAD says no code, so that a GET is asked for it.
+    bed.double.plan.add(On::Get, Fault::NoRoute, 1);
+    let kinds = [
+        bed.bare.get(&name, Part::Whole).await.unwrap_err().kind,
+        bed.bare.size(&name).await.unwrap_err().kind,
+        bed.bare.list("a/", None).await.unwrap_err().kind,
+        bed.bare.delete(&name).await.unwrap_err().kind,
+    ];
+    assert_eq!(kinds[..3], [StoreErrorKind::Unavailable; 3]);
+    assert_eq!(kinds[3], StoreErrorKind::Unanswered);
+    bed.fired(Fault::NoRoute, 5);
+    for on in [On::Get, On::Head, On::List, On::Delete] {
+        bed.double.plan.add(on, Fault::NoRoute, 3);
+    }
+    assert_eq!(bed.text("a/1").await, "still there", "tried again");
+    assert_eq!(bed.store.size(&name).await.unwrap(), 11);
+    assert_eq!(bed.store.list("a/", None).await.unwrap(), std::slice::from_ref(&name));
+    bed.store.delete(&name).await.unwrap();
+    assert_eq!(bed.bare.get(&name, Part::Whole).await.unwrap_err().kind, StoreErrorKind::Missing, "S3's own word");
+    assert_eq!(bed.bare.size(&name).await.unwrap_err().kind, StoreErrorKind::Missing, "by the GET behind the HEAD");
 }
 
 #[tokio::test]
@@ -93,6 +127,19 @@ async fn s10_l4_a_flipped_bit_never_passes() {
     let error = truth.expect_err("a flipped bit in a header is noticed");
     let LogError::Object(error) = error else { panic!("not about an object: {error}") };
     assert!(error.to_string().contains("log/main/"), "it names the object: {error}");
+}
+
+/// A read that fails for ever would be an outage (exit 7), and the restore that needs the object would wait for it.
+#[tokio::test]
+async fn s10_l4_bytes_that_changed_in_the_bucket_are_damage_and_no_silence() {
+    let bed = Bed::new().await;
+    let (env, source) = bed.log(2).await;
+    bed.double.plan.add(On::Get, Fault::FlippedBit, u64::MAX);
+    let key = layout::segment(&source, Slot::new(2));
+    let before = bed.double.plan.asked(On::Get);
+    let error = Scrubber::new(&env, 1).object(&key).await.unwrap_err();
+    assert_eq!((error.verdict, error.object), (Verdict::Damaged, key));
+    assert_eq!(bed.double.plan.asked(On::Get) - before, 3, "read again first");
 }
 
 #[tokio::test]

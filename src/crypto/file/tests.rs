@@ -114,7 +114,7 @@ fn l4_a_wrap_opens_for_its_own_stream_and_epoch_alone() {
     let entropy = SeededEntropy::new(3);
     let ring = Keyring::of_file(FileKey::fresh(&entropy));
     let context = KeyContext { stream: [1; 16], epoch: Epoch::new(2) };
-    let (data, wraps) = ring.make_here(&context, &entropy).unwrap();
+    let (data, wraps) = ring.make_here(&context, &entropy).unwrap().unwrap();
     let open = |wraps: &[Wrap], context| ring.open(wraps, context).now_or_never().expect("nobody is asked");
     assert_eq!(open(&wraps, &context).unwrap().as_bytes(), data.as_bytes());
     let other_stream = KeyContext { stream: [2; 16], ..context };
@@ -126,7 +126,7 @@ fn l4_a_wrap_opens_for_its_own_stream_and_epoch_alone() {
         flipped[0].bytes[bit / 8] ^= 1 << (bit % 8);
         assert_eq!(open(&flipped, &context).unwrap_err(), KeyError::Broken, "bit {bit}");
     }
-    assert_ne!(ring.make_here(&context, &entropy).unwrap().1, wraps, "every data key is drawn anew");
+    assert_ne!(ring.make_here(&context, &entropy).unwrap().unwrap().1, wraps, "every data key is drawn anew");
 }
 
 #[test]
@@ -138,10 +138,24 @@ fn a_new_key_in_front_wraps_and_what_stood_there_still_opens() {
     assert_eq!(file.keys.iter().map(FileKey::id).collect::<Vec<_>>(), [new.id(), old.id()]);
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     let (entropy, context) = (SeededEntropy::new(3), KeyContext { stream: [1; 16], epoch: Epoch::new(2) });
-    let (_, before) = Keyring::of_file(old).make_here(&context, &entropy).unwrap();
+    let (_, before) = Keyring::of_file(old).make_here(&context, &entropy).unwrap().unwrap();
     let ring = Keyring::of_key_file(file);
     ring.open(&before, &context).now_or_never().unwrap().unwrap();
-    assert_eq!(ring.make_here(&context, &entropy).unwrap().1[0].key, new.id());
+    assert_eq!(ring.make_here(&context, &entropy).unwrap().unwrap().1[0].key, new.id());
+}
+
+/// As root:root 0600 it would keep the daemon's own user out, and the daemon would not start any more.
+#[test]
+fn a_key_file_stays_its_owners_whoever_puts_a_new_key_in_front() {
+    let (_folder, path, _) = folder_with_key();
+    let of = |path: &Path| std::fs::metadata(path).map(|of| (of.uid(), of.gid(), of.permissions().mode() & 0o777));
+    let (uid, gid, _) = of(&path).unwrap();
+    // Only root gives a file away; anybody else is its owner already.
+    let daemon = if uid == 0 { (54_321, 54_322) } else { (uid, gid) };
+    std::os::unix::fs::chown(&path, Some(daemon.0), Some(daemon.1)).unwrap();
+    KeyFile::put_in_front(&path, &FileKey::fresh(&SeededEntropy::new(8))).unwrap();
+    assert_eq!(of(&path).unwrap(), (daemon.0, daemon.1, 0o600));
+    assert!(of(&path.with_extension("new")).is_err(), "nothing is left beside it");
 }
 
 #[test]
@@ -154,7 +168,7 @@ fn the_private_half_of_a_recovery_key_is_a_key_file_that_only_opens() {
     assert_eq!(write_identity(&path, &identity).unwrap_err().kind, KeyFileErrorKind::Exists, "never overwritten");
     let (entropy, context) = (SeededEntropy::new(3), KeyContext { stream: [1; 16], epoch: Epoch::new(2) });
     let sealing = Keyring::of_file(FileKey::fresh(&entropy)).with_recovery(Some(identity.public()));
-    let (data, wraps) = sealing.make_here(&context, &entropy).unwrap();
+    let (data, wraps) = sealing.make_here(&context, &entropy).unwrap().unwrap();
     let ring = Keyring::of_key_file(KeyFile::read(&path).unwrap());
     let opened = ring.open(&wraps, &context).now_or_never().unwrap().unwrap();
     assert_eq!(opened.as_bytes(), data.as_bytes());

@@ -176,6 +176,19 @@ async fn where_a_service_and_a_recovery_key_are_named_every_data_key_is_wrapped_
     }
 }
 
+/// Left out in silence, the second recipient would be missed when all else is gone.
+#[tokio::test]
+async fn l11_a_data_key_that_cannot_be_wrapped_for_the_recovery_key_is_not_made() {
+    let (entropy, nobody) = (SeededEntropy::new(4), RecoveryKey::nobodys());
+    let mut world = World::new();
+    world.ring.recovery = Some(nobody);
+    assert_eq!(world.begin(&LOG).await.unwrap_err(), KeyError::RecoveryUnusable);
+    let data = DataKey::fresh(&entropy);
+    assert_eq!(world.ring.wrap_again(&data, &LOG, &entropy).await.unwrap_err(), KeyError::RecoveryUnusable);
+    let ring = Keyring::of_file(FileKey::fresh(&entropy)).with_recovery(Some(nobody));
+    assert_eq!(ring.begin(&LOG, &world.clock, &entropy).await.unwrap_err(), KeyError::RecoveryUnusable);
+}
+
 /// The format of a wrap by a key service, frozen: `epoch u64 | name_bytes u16 | name | wrapped key`.
 #[test]
 fn a_wrap_by_a_service_is_written_as_it_was_in_version_1() {

@@ -75,6 +75,25 @@ fn a_share_that_agrees_with_everybody_wraps_nothing_and_opens_nothing() {
     assert!(identity.unwrap(&wrap, &CONTEXT).is_none());
 }
 
+/// Such a key in a configuration would have left every data key without its promised second recipient.
+#[test]
+fn a_public_half_that_agrees_with_everybody_is_refused_where_it_is_written() {
+    #[rustfmt::skip]
+    let weak = [
+        ("0000000000000000000000000000000000000000000000000000000000000000", "zero"),
+        ("0100000000000000000000000000000000000000000000000000000000000000", "one"),
+        ("e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800", "of order eight"),
+        ("5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157", "the other of order eight"),
+        ("ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f", "p - 1"),
+        ("edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f", "p, which is zero"),
+        ("eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f", "p + 1, which is one"),
+    ];
+    for (point, why) in weak {
+        let text = RecoveryKey(hex::decode(point).unwrap().try_into().unwrap()).to_string();
+        assert_eq!(text.parse::<RecoveryKey>(), Err(RecoveryKeyError::Weak), "{why}");
+    }
+}
+
 proptest! {
     #[test]
     fn both_halves_are_read_as_they_were_written(seed: u64) {

@@ -7,10 +7,10 @@ use crate::crypto::Keyring;
 use crate::crypto::file::FileKey;
 use crate::entropy::SeededEntropy;
 use crate::log::fixture::{Fixture, main_source};
-use crate::log::scrub::{self, Depth, Outcome, ScrubReport, Verdict};
+use crate::log::scrub::{self, Depth, Order, Outcome, ScrubReport, Verdict, scrub};
 use crate::log::wrapped;
 use crate::model::Slot;
-use crate::store::{MemoryStore, Store};
+use crate::store::{MemoryStore, Op, PutNew, Store, StoreError};
 
 fn key(seed: u64) -> FileKey {
     FileKey::fresh(&SeededEntropy::new(seed))
@@ -39,7 +39,7 @@ async fn second(env: &LogEnv) -> Result<Object, ObjectError> {
 
 async fn rewrap_all(env: &LogEnv) -> Vec<Rewrapped> {
     let mut done = Vec::new();
-    for stretch in wrapped::stretches(env, &main_source()).await.unwrap() {
+    for stretch in wrapped::stretches(env, &main_source()).await.unwrap().stretches {
         done.push(wrap_again(env, &stretch.header).await.unwrap());
     }
     done
@@ -164,10 +164,10 @@ async fn l4_a_rewrap_under_another_name_or_of_another_log_is_found() {
     let theirs = Keys::new(&*other_both.store, "keys/".to_owned(), None).next().await.unwrap().unwrap();
     let theirs = other_both.store.get(&theirs, Part::Whole).await.unwrap().bytes();
     let segment = other.object(1).await;
-    let Some(layout::Named::Rewrap { wraps, recipients }) = layout::parse(&name) else { panic!("{name}") };
+    let Some(layout::Named::Rewrap { wraps, later }) = layout::parse(&name) else { panic!("{name}") };
     let wide = |half: [u8; 16]| [half, [0; 16]].concat().try_into().unwrap();
-    let moved_wraps = layout::rewrap(&[7; 32], &wide(recipients));
-    let moved_recipients = layout::rewrap(&wide(wraps), &[7; 32]);
+    let moved_wraps = layout::rewrap(&[7; 32], &wide(later));
+    let moved_later = layout::rewrap(&wide(wraps), &[7; 32]);
     let no_name: ObjectKey = "keys/readme".parse().unwrap();
     #[rustfmt::skip]
     let cases = [
@@ -175,7 +175,7 @@ async fn l4_a_rewrap_under_another_name_or_of_another_log_is_found() {
         (&name,              &theirs,  Verdict::Damaged,  "another log's, for the right keys"),
         (&name,              &segment, Verdict::Damaged,  "no rewrap at all"),
         (&moved_wraps,       &good,    Verdict::Damaged,  "as if it followed other wraps"),
-        (&moved_recipients,  &good,    Verdict::Damaged,  "as if it were for others"),
+        (&moved_later,  &good,    Verdict::Damaged,  "as if it were for others"),
         (&no_name,           &good,    Verdict::Foreign,  "a name that is none of ours"),
     ];
     for (at, body, verdict, why) in cases {
@@ -184,4 +184,160 @@ async fn l4_a_rewrap_under_another_name_or_of_another_log_is_found() {
         let found: Vec<_> = report.findings.iter().map(|finding| (&finding.object, finding.verdict)).collect();
         assert_eq!(found, [(at, verdict)], "{why}: {:?}", report.findings);
     }
+}
+
+async fn rewraps(env: &LogEnv) -> Vec<ObjectKey> {
+    env.store.list("keys/", None).await.unwrap()
+}
+
+/// An operator lets the old key go on the word "already", so a name that is there must not be enough for it.
+#[tokio::test]
+async fn l4_a_rewrap_that_rotted_or_was_planted_under_its_name_is_made_again() {
+    let (fixture, both) = a_log_and_a_new_key().await;
+    // A reader with an empty memory.
+    let new_alone = || LogEnv { keys: ring(&[2]), ..both.clone() };
+    assert_eq!(rewrap_all(&both).await, [Rewrapped::Now]);
+    let name = rewraps(&both).await.remove(0);
+    let good = both.store.get(&name, Part::Whole).await.unwrap().bytes();
+    let mut rotten = good.to_vec();
+    let middle = rotten.len() / 2;
+    rotten[middle] ^= 4;
+    #[rustfmt::skip]
+    let damages = [
+        (rotten.into(),                              "a bit that rotted"),
+        (good.slice(..good.len() - 1),               "cut"),
+        (bytes::Bytes::from_static(b"no object"),    "anything at all"),
+        (fixture.object(2).await,                    "an object of the log"),
+    ];
+    for (bytes, why) in damages {
+        fixture.store.tamper(&name, Some(bytes));
+        assert!(second(&new_alone()).await.is_err(), "{why}: this test has made no damage");
+        assert_eq!(rewrap_all(&both).await, [Rewrapped::Now], "{why}");
+        second(&new_alone()).await.unwrap().footer().unwrap();
+        assert_eq!(rewrap_all(&both).await, [Rewrapped::Already], "{why}: once is enough");
+        for key in rewraps(&both).await {
+            fixture.store.tamper(&key, None);
+        }
+    }
+}
+
+/// Makes what a role can that may use our key and put objects: a sound rewrap for `old`, of a data key of its own.
+async fn plant(env: &LogEnv, old: &Header, data: &DataKey, name: u8) {
+    let context = KeyContext { stream: old.stream, epoch: old.epoch };
+    let id = wraps_id(&old.wraps, old.stream);
+    let wraps = env.keys.wrap_again(data, &context, &*env.entropy).await.unwrap();
+    let mut seal = Seal::over(env, context, data.clone(), wraps);
+    let sealed = seal.seal(&draft(ObjectKind::Rewrap), &[], |_| id.to_vec()).unwrap();
+    let put = env.store.put_new(&layout::rewrap(&id, &[name; 32]), sealed).await.unwrap();
+    assert_eq!(put, PutNew::Created);
+}
+
+#[tokio::test]
+async fn l4_a_sound_rewrap_of_another_data_key_hides_the_genuine_one_nowhere() {
+    let (_fixture, both) = a_log_and_a_new_key().await;
+    let old = second(&both).await.unwrap().header;
+    let foreign = DataKey::fresh(&SeededEntropy::new(9));
+    rewrap_all(&both).await;
+    for name in 0..40 {
+        plant(&both, &old, &foreign, name).await;
+    }
+    let genuine = rewraps(&both).await.pop().unwrap();
+    assert!(genuine.as_str() > layout::rewrap(&wraps_id(&old.wraps, old.stream), &[39; 32]).as_str(), "it sorts last");
+    let new_alone = LogEnv { keys: ring(&[2]), ..both.clone() };
+    second(&new_alone).await.unwrap().footer().unwrap();
+    assert_eq!(rewrap_all(&both).await, [Rewrapped::Already]);
+}
+
+/// A planted object with the wraps of a genuine one makes a reader learn the forger's data key for these wraps.
+#[tokio::test]
+async fn l4_a_data_key_that_was_learned_from_a_forged_object_closes_no_genuine_one() {
+    let (_fixture, both) = a_log_and_a_new_key().await;
+    let old = second(&both).await.unwrap().header;
+    let foreign = DataKey::fresh(&SeededEntropy::new(9));
+    rewrap_all(&both).await;
+    plant(&both, &old, &foreign, 0).await;
+    let new_alone = LogEnv { keys: ring(&[2]), ..both.clone() };
+    let context = KeyContext { stream: old.stream, epoch: old.epoch };
+    let mut forger = Seal::over(&both, context, foreign, old.wraps.clone());
+    let planted = forger.seal(&draft(ObjectKind::Data), &[], |_| Vec::new()).unwrap();
+    let name = layout::segment(&main_source(), Slot::new(9));
+    Object::open(&new_alone, &name, planted.bytes()).await.expect("the forger's key is its key");
+    second(&new_alone).await.unwrap().footer().unwrap();
+}
+
+/// A store with a fault of its own.
+struct Faulty(Arc<MemoryStore>, Fault);
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    /// It says that it took an object, and holds other bytes.
+    Rots,
+    /// It lists no later wraps now.
+    ListsNoKeys,
+    /// It lists later wraps, and does not give them now.
+    GivesNoKeys,
+}
+
+impl Faulty {
+    fn away(&self, fault: Fault, op: Op, what: &str) -> Result<(), StoreError> {
+        let away = self.1 == fault && what.starts_with("keys/");
+        if away { Err(StoreError::new(op, what, StoreErrorKind::Unavailable)) } else { Ok(()) }
+    }
+}
+
+#[async_trait::async_trait]
+impl Store for Faulty {
+    async fn put_new(&self, key: &ObjectKey, body: crate::crypto::Sealed) -> Result<PutNew, StoreError> {
+        let mut bytes = body.bytes().to_vec();
+        *bytes.last_mut().unwrap() ^= u8::from(self.1 == Fault::Rots);
+        self.0.put_new(key, crate::crypto::Sealed::stored(bytes.into())).await
+    }
+
+    async fn get(&self, key: &ObjectKey, part: Part) -> Result<crate::crypto::Sealed, StoreError> {
+        self.away(Fault::GivesNoKeys, Op::Get, key.as_str())?;
+        self.0.get(key, part).await
+    }
+
+    async fn list(&self, prefix: &str, after: Option<&ObjectKey>) -> Result<Vec<ObjectKey>, StoreError> {
+        self.away(Fault::ListsNoKeys, Op::List, prefix)?;
+        self.0.list(prefix, after).await
+    }
+
+    async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
+        self.0.delete(key).await
+    }
+
+    async fn size(&self, key: &ObjectKey) -> Result<u64, StoreError> {
+        self.0.size(key).await
+    }
+}
+
+#[tokio::test]
+async fn l11_a_rewrap_that_does_not_read_back_is_not_told_as_done() {
+    let (fixture, both) = a_log_and_a_new_key().await;
+    let header = second(&both).await.unwrap().header;
+    let rotting = LogEnv { store: Arc::new(Faulty(Arc::clone(&fixture.store), Fault::Rots)), ..both };
+    let error = wrap_again(&rotting, &header).await.unwrap_err();
+    assert!(matches!(error, LogError::Object(_)), "{error:?}");
+}
+
+/// Told as another key's, an object that only could not be looked for makes `verify` find damage (exit 4, not 7).
+#[tokio::test]
+async fn l11_later_wraps_that_could_not_be_looked_for_are_not_told_as_another_key() {
+    let (mut fixture, both) = a_log_and_a_new_key().await;
+    fixture.env.keys = Arc::clone(&both.keys);
+    fixture.writer().await;
+    assert_eq!(rewrap_all(&both).await, [Rewrapped::Now, Rewrapped::Already], "the second reign is the new key's");
+    for fault in [Fault::ListsNoKeys, Fault::GivesNoKeys] {
+        let store = Arc::new(Faulty(Arc::clone(&fixture.store), fault));
+        let new_alone = LogEnv { store, keys: ring(&[2]), ..both.clone() };
+        let error = second(&new_alone).await.unwrap_err();
+        assert!(matches!(error.kind, ObjectErrorKind::LaterWraps(_)), "{error:?}");
+        assert!(LogError::from(error).is_store_trouble());
+        let report = scrub(&new_alone, &main_source(), Order::all(Depth::Full), &mut ()).await;
+        assert_eq!(report.outcome(), Outcome::CouldNotTell, "{:?}", report.findings);
+    }
+    let stranger = LogEnv { keys: ring(&[3]), ..both };
+    let error = second(&stranger).await.unwrap_err();
+    assert!(matches!(error.kind, ObjectErrorKind::Key(KeyError::OtherKey { .. })), "what was looked for: {error:?}");
 }

@@ -123,6 +123,7 @@ fn broken(error: &ObjectError) -> Finding {
         ObjectErrorKind::Seal(cause) => (Verdict::Damaged, cause.to_string()),
         ObjectErrorKind::Key(cause) if !cause.is_damage() => (Verdict::Unreadable, cause.to_string()),
         ObjectErrorKind::Key(cause) => (Verdict::Damaged, cause.to_string()),
+        kind @ ObjectErrorKind::LaterWraps(_) => (Verdict::Unreadable, kind.to_string()),
         kind @ (ObjectErrorKind::Misplaced { .. } | ObjectErrorKind::Unchained) => (Verdict::Damaged, kind.to_string()),
     };
     finding(&error.key, verdict, what)

@@ -20,7 +20,6 @@ use crate::crypto::stream::sha256;
 use crate::log::env::LogEnv;
 use crate::log::error::{ObjectError, ObjectErrorKind};
 use crate::log::object::{Object, is_sealed_under};
-use crate::log::rewrap::recipients_id;
 use crate::log::scrub::order::Watch;
 use crate::log::scrub::report::{Depth, Finding, ScrubReport, Verdict};
 use crate::log::scrub::{broken, finding, size, unread};
@@ -89,11 +88,12 @@ impl Rewraps<'_> {
     async fn find_old(&mut self, sources: &[SourceName]) {
         for source in sources {
             // What cannot be read there is told where the log is verified.
-            let Ok(stretches) = wrapped::stretches(self.env, source).await else {
+            let Ok(found) = wrapped::stretches(self.env, source).await else {
                 self.complete = false;
                 continue;
             };
-            for stretch in stretches {
+            self.complete &= found.closed.is_empty();
+            for stretch in found.stretches {
                 let id = wraps_id(&stretch.header.wraps, stretch.header.stream);
                 self.old.entry(half(&id)).or_insert(stretch);
             }
@@ -103,14 +103,14 @@ impl Rewraps<'_> {
     async fn prove(&self, key: &ObjectKey, bytes: &Bytes) -> Result<(), Finding> {
         let wrong = |kind| broken(&ObjectError { key: key.clone(), kind });
         let misplaced = |what| wrong(ObjectErrorKind::Misplaced { what });
-        let Some(Named::Rewrap { wraps, recipients }) = layout::parse(key) else {
+        let Some(Named::Rewrap { wraps, later }) = layout::parse(key) else {
             return Err(finding(key, Verdict::Foreign, "no later wrap has such a name"));
         };
         let (header, _) = Header::decode(bytes).map_err(|error| wrong(error.into()))?;
         if header.kind != ObjectKind::Rewrap {
             return Err(misplaced("kind"));
         }
-        if half(&recipients_id(&header.wraps)) != recipients {
+        if half(&wraps_id(&header.wraps, header.stream)) != later {
             return Err(misplaced("for whom it is"));
         }
         if self.depth == Depth::Quick {

@@ -8,6 +8,7 @@
 #[cfg(test)]
 mod tests;
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,12 +17,12 @@ use crate::clock::Clock;
 use crate::crypto::Sealed;
 use crate::entropy;
 use crate::entropy::Entropy;
-use crate::model::limits::HEADER_BYTES_MAX;
+use crate::model::limits::{HEADER_BYTES_MAX, SEGMENT_BYTES_MAX};
 use crate::model::{ObjectKey, Tick};
 use crate::store::error::{Op, StoreError, StoreErrorKind};
 use crate::store::memory::size_of;
 use crate::store::versions::Kept;
-use crate::store::{Part, PutNew, Store};
+use crate::store::{OBJECT_BYTES_MAX, Part, PutNew, Store};
 
 /// How long to try. Waits double from `first_wait` to `wait_max`, each shortened by up to half at random, so that
 /// many who failed together do not come back together.
@@ -31,7 +32,8 @@ pub struct RetryRule {
     pub first_wait: Duration,
     /// The longest wait.
     pub wait_max: Duration,
-    /// The time from the first try to giving up; a try under way then is abandoned.
+    /// The time from the first try to giving up; a try under way then is abandoned. What carries many bytes may have
+    /// more: see [`Retrying::on_a_road`].
     pub deadline: Duration,
 }
 
@@ -41,18 +43,55 @@ pub struct Retrying {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     rule: RetryRule,
+    bytes_per_second: Option<u64>,
 }
 
 impl Retrying {
     /// Wraps `inner`.
     pub fn new(inner: Arc<dyn Store>, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>, rule: RetryRule) -> Self {
-        Self { inner, clock, entropy, rule }
+        Self { inner, clock, entropy, rule, bytes_per_second: None }
     }
 
-    fn tries(&self, op: Op, what: &str) -> Tries<'_> {
-        let due = self.clock.tick().after(self.rule.deadline);
-        Tries { with: self, op, what: what.to_owned(), due, wait: self.rule.first_wait, failed: 0, in_doubt: false }
+    /// The road to `inner` may be as slow as this: the deadline of a request then grows by twice the time that its bytes
+    /// take, so that the largest has a second chance and the smallest ends soon.
+    #[must_use]
+    pub fn on_a_road(self, bytes_per_second: u64) -> Self {
+        Self { bytes_per_second: Some(bytes_per_second), ..self }
     }
+
+    /// `bytes` is what the request carries, from what it will be to what it may be.
+    fn tries(&self, op: Op, what: &str, bytes: RangeInclusive<u64>) -> Tries<'_> {
+        let due =
+            self.clock.tick().after(self.rule.deadline.saturating_add(self.carry(*bytes.start()).saturating_mul(2)));
+        let end = due.after(self.carry(bytes.end().saturating_sub(*bytes.start())));
+        Tries {
+            with: self,
+            op,
+            what: what.to_owned(),
+            due,
+            end,
+            wait: self.rule.first_wait,
+            failed: 0,
+            in_doubt: false,
+        }
+    }
+
+    fn carry(&self, bytes: u64) -> Duration {
+        let millis = self.bytes_per_second.and_then(|rate| bytes.saturating_mul(1000).checked_div(rate));
+        Duration::from_millis(millis.unwrap_or(0))
+    }
+}
+
+/// What a request for this part carries. How large a whole object is shows when it comes: nearly all are segments.
+fn carried(part: Part) -> RangeInclusive<u64> {
+    match part {
+        Part::Whole => u64::try_from(SEGMENT_BYTES_MAX).unwrap_or(OBJECT_BYTES_MAX)..=OBJECT_BYTES_MAX,
+        Part::Range { bytes, .. } | Part::First { bytes } | Part::Last { bytes } => only(bytes.min(OBJECT_BYTES_MAX)),
+    }
+}
+
+const fn only(bytes: u64) -> RangeInclusive<u64> {
+    bytes..=bytes
 }
 
 /// One request and its repetitions.
@@ -60,7 +99,10 @@ struct Tries<'a> {
     with: &'a Retrying,
     op: Op,
     what: String,
+    /// No try begins after this.
     due: Tick,
+    /// And one that is under way then is abandoned.
+    end: Tick,
     wait: Duration,
     failed: u32,
     /// Something may have been done in spite of an error.
@@ -70,7 +112,7 @@ struct Tries<'a> {
 impl Tries<'_> {
     /// One try; no answer by the deadline is `Unanswered`.
     async fn within<T>(&self, call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-        let left = self.due.since(self.with.clock.tick());
+        let left = self.end.since(self.with.clock.tick());
         let answer = clock::timeout(&*self.with.clock, left, call).await;
         answer.unwrap_or_else(|elapsed| {
             Err(StoreError::new(self.op, &self.what, StoreErrorKind::Unanswered).caused_by(elapsed))
@@ -109,7 +151,7 @@ impl Tries<'_> {
 #[async_trait::async_trait]
 impl Store for Retrying {
     async fn put_new(&self, key: &ObjectKey, body: Sealed) -> Result<PutNew, StoreError> {
-        let mut tries = self.tries(Op::Put, key.as_str());
+        let mut tries = self.tries(Op::Put, key.as_str(), only(size_of(body.as_bytes())));
         loop {
             let first = tries.failed == 0;
             let call = async {
@@ -126,7 +168,7 @@ impl Store for Retrying {
     }
 
     async fn get(&self, key: &ObjectKey, part: Part) -> Result<Sealed, StoreError> {
-        let mut tries = self.tries(Op::Get, key.as_str());
+        let mut tries = self.tries(Op::Get, key.as_str(), carried(part));
         loop {
             match tries.within(self.inner.get(key, part)).await {
                 Ok(body) => return Ok(body),
@@ -136,7 +178,7 @@ impl Store for Retrying {
     }
 
     async fn list(&self, prefix: &str, after: Option<&ObjectKey>) -> Result<Vec<ObjectKey>, StoreError> {
-        let mut tries = self.tries(Op::List, prefix);
+        let mut tries = self.tries(Op::List, prefix, only(0));
         loop {
             match tries.within(self.inner.list(prefix, after)).await {
                 Ok(page) => return Ok(page),
@@ -146,7 +188,7 @@ impl Store for Retrying {
     }
 
     async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
-        let mut tries = self.tries(Op::Delete, key.as_str());
+        let mut tries = self.tries(Op::Delete, key.as_str(), only(0));
         loop {
             match tries.within(self.inner.delete(key)).await {
                 Ok(()) => return Ok(()),
@@ -156,7 +198,7 @@ impl Store for Retrying {
     }
 
     async fn size(&self, key: &ObjectKey) -> Result<u64, StoreError> {
-        let mut tries = self.tries(Op::Size, key.as_str());
+        let mut tries = self.tries(Op::Size, key.as_str(), only(0));
         loop {
             match tries.within(self.inner.size(key)).await {
                 Ok(size) => return Ok(size),
@@ -166,7 +208,7 @@ impl Store for Retrying {
     }
 
     async fn kept(&self, prefix: &str, after: Option<&ObjectKey>) -> Result<Option<Vec<Kept>>, StoreError> {
-        let mut tries = self.tries(Op::List, prefix);
+        let mut tries = self.tries(Op::List, prefix, only(0));
         loop {
             match tries.within(self.inner.kept(prefix, after)).await {
                 Ok(page) => return Ok(page),
@@ -176,7 +218,7 @@ impl Store for Retrying {
     }
 
     async fn get_kept(&self, key: &ObjectKey, version: &str, part: Part) -> Result<Sealed, StoreError> {
-        let mut tries = self.tries(Op::Get, key.as_str());
+        let mut tries = self.tries(Op::Get, key.as_str(), carried(part));
         loop {
             match tries.within(self.inner.get_kept(key, version, part)).await {
                 Ok(body) => return Ok(body),
@@ -186,7 +228,7 @@ impl Store for Retrying {
     }
 
     async fn holds(&self, key: &ObjectKey, body: &Sealed) -> Result<bool, StoreError> {
-        let mut tries = self.tries(Op::Size, key.as_str());
+        let mut tries = self.tries(Op::Size, key.as_str(), only(0));
         loop {
             match tries.within(self.inner.holds(key, body)).await {
                 Ok(holds) => return Ok(holds),

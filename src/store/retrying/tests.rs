@@ -197,3 +197,36 @@ async fn put_own_tells_ours_from_a_rivals() {
         assert_eq!(put_own(&store, &key(), &ours).await.unwrap() == Put::Ours, whose, "{why}");
     }
 }
+
+#[tokio::test]
+async fn the_deadline_follows_the_bytes_where_the_road_is_known_to_be_slow() {
+    const MIB: u64 = 1024 * 1024;
+    let seconds = |bytes: u64| Duration::from_millis(bytes * 1000 / 1_000_000);
+    let large = Sealed::stored(Bytes::from(vec![7; 8 << 20]));
+    let small = body("a heartbeat");
+    let rest = seconds(OBJECT_BYTES_MAX - 16 * MIB);
+    #[rustfmt::skip]
+    let cases = [
+        // put or part                                 ends after                                   why
+        (Err(small),                                   RULE.deadline,                               "a heartbeat must not hold a shutdown back"),
+        (Err(large),                                   RULE.deadline + seconds(8 * MIB) * 2,        "the largest has a second chance"),
+        (Ok(Part::First { bytes: 4096 }),              RULE.deadline + seconds(4096) * 2,           "a header"),
+        (Ok(Part::Whole),                              RULE.deadline + seconds(16 * MIB) * 2 + rest, "whatever it is, it may come to its end"),
+    ];
+    for (asked, ends, why) in cases {
+        let store = Scripted::new(&[Fate::Hangs]);
+        let (retrying, clock) = retrying(&store);
+        let retrying = retrying.on_a_road(1_000_000);
+        let (error, took) = match asked {
+            Err(body) => run(&clock, async { retrying.put_new(&key(), body).await.map(drop).unwrap_err() }).await,
+            Ok(part) => run(&clock, async { retrying.get(&key(), part).await.map(drop).unwrap_err() }).await,
+        };
+        assert_eq!(error.kind, StoreErrorKind::Unanswered, "{why}");
+        assert!((ends..ends + Duration::from_millis(20)).contains(&took), "{why}: {took:?} instead of {ends:?}");
+    }
+    // No try begins once the time of the usual is over.
+    let store = Scripted::new(&[Fate::Refused(StoreErrorKind::Unavailable); 999]);
+    let (retrying, clock) = retrying(&store);
+    let (_, took) = run(&clock, retrying.on_a_road(1_000_000).get(&key(), Part::Whole)).await;
+    assert!(took <= RULE.deadline + seconds(16 * MIB) * 2, "{took:?}");
+}

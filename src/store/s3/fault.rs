@@ -190,6 +190,9 @@ impl Answer {
         match self.status {
             301 | 307 => refused(Refusal::WrongRegion),
             401 | 403 => refused(Refusal::NoRights),
+            // S3 says which thing is missing. Without that word it was not S3 that answered but something in between that
+            // has lost it: an ingress without a route, a balancer without a server. "Missing" would be believed for good.
+            404 if self.code.is_none() => doubt,
             404 => StoreErrorKind::Missing,
             408 | 500..=599 => doubt,
             409 => StoreErrorKind::Unavailable,
@@ -221,6 +224,7 @@ mod tests {
             (403, "RequestTimeTooSkewed",              Refused(Refusal::WrongClock),    Refused(Refusal::WrongClock),   "a typed stop"),
             (404, "NoSuchBucket",                      Refused(Refusal::NoBucket),      Refused(Refusal::NoBucket),     "never empty"),
             (404, "NoSuchKey",                         Missing,                         Missing,                        "one object"),
+            (404, "",                                  Unanswered,                      Unavailable,                    "something in between: not S3's word"),
             (301, "PermanentRedirect",                 Refused(Refusal::WrongRegion),   Refused(Refusal::WrongRegion),  "another region's"),
             (400, "AuthorizationHeaderMalformed",      Refused(Refusal::WrongRegion),   Refused(Refusal::WrongRegion),  "signed for another region"),
             (501, "NotImplemented",                    Refused(Refusal::Unfit),         Refused(Refusal::Unfit),        "conditions are not known there"),

@@ -106,6 +106,24 @@ impl Link {
         Err(trouble.told(op, &what))
     }
 
+    /// The head of an answer. It comes within the time to answer, whatever body it announces: silence must not cost the
+    /// time that the largest object may take.
+    pub(crate) async fn head_of<T, E>(&self, request: impl Future<Output = Result<T, E>> + Send) -> Result<T, Trouble>
+    where
+        Trouble: From<E>,
+    {
+        Ok(clock::timeout(&*self.clock, self.patience.answer, request).await??)
+    }
+
+    /// A body of `bytes`, which the head announced.
+    pub(crate) async fn body_of<T>(
+        &self,
+        bytes: u64,
+        body: impl Future<Output = Result<T, Trouble>> + Send,
+    ) -> Result<T, Trouble> {
+        clock::timeout(&*self.clock, self.patience.attempt(bytes), body).await?
+    }
+
     /// The next request asks the chain anew: credentials can be revoked long before they say they expire.
     fn forget_credentials(&self) {
         let mut client = self.client.lock().unwrap_or_else(PoisonError::into_inner);

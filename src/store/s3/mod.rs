@@ -21,7 +21,7 @@ mod versions;
 
 pub use crate::store::versions::{Tampering, Version, VersionKind, Versions};
 pub use pace::Pace;
-pub use settings::{Identity, S3Patience, S3Place, S3Settings, Style};
+pub use settings::{BYTES_PER_SECOND_MIN, Identity, S3Patience, S3Place, S3Settings, Style};
 pub use versions::{Lock, Protection, Versioning};
 
 use std::sync::Arc;
@@ -49,6 +49,9 @@ use crate::store::{OBJECT_BYTES_MAX, Part, PutNew, Store};
 
 /// The metadata that tells whose put made an object: `x-amz-meta-holdfast-put`.
 pub const PUT_ID: &str = "holdfast-put";
+
+/// How often an object is read whose bytes differ from its checksum.
+const READS_OF_UNLIKE: usize = 3;
 
 /// A store in a bucket, below a prefix.
 pub struct S3Store {
@@ -127,7 +130,7 @@ impl S3Store {
         version: Option<&str>,
         part: Part,
         range: Option<String>,
-    ) -> Result<Bytes, StoreError> {
+    ) -> Result<Fetched, StoreError> {
         let (link, version) = (&self.link, version.map(str::to_owned));
         let expected = match part {
             Part::Whole => OBJECT_BYTES_MAX,
@@ -137,7 +140,8 @@ impl S3Store {
             let request = link.client().get_object().bucket(link.bucket()).key(link.name(key.as_str()));
             // The SDK compares a whole body with the stored checksum; of a part only the seal can tell.
             let request = request.set_version_id(version).set_range(range).checksum_mode(ChecksumMode::Enabled);
-            drain(request.send().await?, part).await
+            let answer = link.head_of(Box::pin(request.send())).await?;
+            drain(link, answer, part).await
         };
         link.attempt(Op::Get, key.as_str(), expected.min(OBJECT_BYTES_MAX), Box::pin(call)).await
     }
@@ -155,7 +159,7 @@ impl S3Store {
                 Some(format!("bytes={at}-{}", at.saturating_add(bytes).saturating_sub(1)))
             }
         };
-        match self.fetch(key, version, part, range).await {
+        match self.fetch_sound(key, version, part, range).await {
             // "Not satisfiable" says of an empty object what it says of a place behind the end.
             Err(error) if error.kind == StoreErrorKind::Short { size: 0 } => {
                 let size = self.size_for(Op::Get, key, version).await?;
@@ -167,6 +171,25 @@ impl S3Store {
             }
             body => body.map(Sealed::stored),
         }
+    }
+
+    /// Bytes that differ from their checksum may have been changed on the way, so they are read again. Those that differ
+    /// each time are what the bucket holds: no silence, and told as damage by whoever opens the seal, as those of a folder.
+    async fn fetch_sound(
+        &self,
+        key: &ObjectKey,
+        version: Option<&str>,
+        part: Part,
+        range: Option<String>,
+    ) -> Result<Bytes, StoreError> {
+        let mut fetched = self.fetch(key, version, part, range.clone()).await?;
+        for _ in 1..READS_OF_UNLIKE {
+            if let Fetched::Unlike(_) = fetched {
+                fetched = self.fetch(key, version, part, range.clone()).await?;
+            }
+        }
+        let (Fetched::Sound(bytes) | Fetched::Unlike(bytes)) = fetched;
+        Ok(bytes)
     }
 
     async fn send(&self, key: &ObjectKey, body: &Sealed) -> Result<PutNew, StoreError> {
@@ -192,6 +215,14 @@ impl S3Store {
     }
 }
 
+/// A body, all of it.
+enum Fetched {
+    /// As its checksum says, where there is one.
+    Sound(Bytes),
+    /// Not as its checksum says.
+    Unlike(Bytes),
+}
+
 /// What tells one put from every other: the hash of sealed bytes, which begin with a fresh salt.
 struct PutId {
     hex: String,
@@ -206,19 +237,27 @@ impl PutId {
 }
 
 /// The body, if it is what was asked for and all of it comes.
-async fn drain(answer: GetObjectOutput, part: Part) -> Result<Bytes, Trouble> {
+async fn drain(link: &Link, answer: GetObjectOutput, part: Part) -> Result<Fetched, Trouble> {
     let extent = Extent::read(answer.content_length(), answer.content_range());
     let extent = extent.ok_or(Trouble::Contradiction("contradicts itself about its length"))?;
     extent.answers(part).map_err(|unlike| match unlike {
         Unlike::Contract(kind) => Trouble::Settled(kind),
         Unlike::OtherBytes => Trouble::Contradiction("gives other bytes than were asked for"),
     })?;
-    let mut body = answer.body;
+    link.body_of(extent.bytes, all_of(answer.body, extent.bytes)).await
+}
+
+async fn all_of(mut body: ByteStream, bytes: u64) -> Result<Fetched, Trouble> {
     // `answers` has bounded it by OBJECT_BYTES_MAX.
-    let expected = usize::try_from(extent.bytes).unwrap_or(0);
+    let expected = usize::try_from(bytes).unwrap_or(0);
     let mut bytes = BytesMut::with_capacity(expected);
     while let Some(piece) = body.next().await {
-        bytes.extend_from_slice(&piece.map_err(|error| Trouble::Silence(error.into()))?);
+        match piece {
+            Ok(piece) => bytes.extend_from_slice(&piece),
+            // Nothing more was to come: what fails now is the comparison with the checksum.
+            Err(_) if bytes.len() == expected => return Ok(Fetched::Unlike(bytes.freeze())),
+            Err(error) => return Err(Trouble::Silence(error.into())),
+        }
         if bytes.len() > expected {
             return Err(Trouble::Contradiction("is longer than it says"));
         }
@@ -226,7 +265,7 @@ async fn drain(answer: GetObjectOutput, part: Part) -> Result<Bytes, Trouble> {
     if bytes.len() < expected {
         return Err(Trouble::Silence("the body broke off".into()));
     }
-    Ok(bytes.freeze())
+    Ok(Fetched::Sound(bytes.freeze()))
 }
 
 #[async_trait::async_trait]

@@ -52,9 +52,12 @@ pub struct S3Patience {
 
 impl Default for S3Patience {
     fn default() -> Self {
-        Self { connect: Duration::from_secs(3), answer: Duration::from_secs(10), bytes_per_second: 1_000_000 }
+        Self { connect: Duration::from_secs(3), answer: Duration::from_secs(4), bytes_per_second: BYTES_PER_SECOND_MIN }
     }
 }
+
+/// The slowest road that counts as one.
+pub const BYTES_PER_SECOND_MIN: u64 = 1_000_000;
 
 impl S3Patience {
     /// What a try that carries `bytes` may take.
@@ -79,5 +82,18 @@ impl S3Settings {
     /// As configured; all else as it comes.
     pub fn of(place: S3Place) -> Self {
         Self { place, identity: Identity::default(), patience: S3Patience::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_tries_without_an_answer_fit_into_ten_seconds_whatever_they_would_carry() {
+        let patience = S3Patience::default();
+        assert!(patience.attempt(0) * 2 < Duration::from_secs(9));
+        assert!(patience.connect < patience.answer);
+        assert_eq!(patience.attempt(16_000_000), Duration::from_secs(20));
     }
 }

@@ -341,3 +341,28 @@ async fn l11_later_wraps_that_could_not_be_looked_for_are_not_told_as_another_ke
     let error = second(&stranger).await.unwrap_err();
     assert!(matches!(error.kind, ObjectErrorKind::Key(KeyError::OtherKey { .. })), "what was looked for: {error:?}");
 }
+
+/// Whoever may wrap for our keys (the recovery key's public half is no secret) can seal a rewrap of a data key of his own.
+#[tokio::test]
+async fn l4_a_rewrap_that_carries_another_data_key_is_found_though_its_seal_is_sound() {
+    let (fixture, both) = a_log_and_a_new_key().await;
+    rewrap_all(&both).await;
+    let segment = layout::segment(&main_source(), Slot::new(2));
+    let old = both.store.get(&segment, Part::Whole).await.unwrap();
+    let (old, _) = Header::decode(old.as_bytes()).unwrap();
+    let context = KeyContext { stream: old.stream, epoch: old.epoch };
+    for (data, verdict) in [
+        (both.keys.open(&old.wraps, &context).await.unwrap(), None),
+        (DataKey::from_bytes([9; 32]), Some(Verdict::Damaged)),
+    ] {
+        let wraps = both.keys.wrap_again(&data, &context, &*both.entropy).await.unwrap();
+        let id = wraps_id(&old.wraps, old.stream);
+        let name = layout::rewrap(&id, &wraps_id(&wraps, old.stream));
+        let mut seal = Seal::over(&fixture.env, context, data, wraps);
+        let sealed = seal.seal(&draft(ObjectKind::Rewrap), &[], |_| id.to_vec()).unwrap();
+        let env = with(&both, &name, Some(sealed.bytes())).await;
+        let env = LogEnv { keys: ring(&[2, 1]), ..env };
+        let found: Vec<_> = verified(&env, Depth::Full).await.findings.iter().map(|finding| finding.verdict).collect();
+        assert_eq!(found, Vec::from_iter(verdict));
+    }
+}

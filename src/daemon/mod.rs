@@ -26,6 +26,7 @@ pub mod pipeline;
 pub mod policy;
 pub mod schedule;
 pub mod serve;
+pub mod standing;
 pub mod status;
 pub mod supervise;
 pub mod verify;

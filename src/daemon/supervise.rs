@@ -20,7 +20,7 @@ use crate::daemon::lastserver::LastServer;
 use crate::daemon::metrics as words;
 use crate::daemon::pipeline::{Ended, Observer, Pipeline, PipelineError};
 use crate::daemon::policy::{self, Verdict};
-use crate::log::session::last_session;
+use crate::daemon::standing::Standing;
 use crate::log::{CutRule, Durable, History, Hole, LogEnv, LogError, Reign, Writer, fence};
 use crate::model::{Epoch, Lsn, Tick};
 use crate::source::postgres::context::PostgresContext;
@@ -207,7 +207,7 @@ impl Capture {
         }
         let BaseKnows { shapes, passed_over, system_id, timeline, point } = self.bases.newest_knows();
         let history = History::load(&self.env, &self.settings.name).await?;
-        let logged = self.logged(&history).await?;
+        let logged = self.standing().logged(&history).await?;
         // The record of a life's session expires like everything else; the newest base is always there.
         let (system_id, timeline) = (logged.system_id.or(system_id), logged.timeline.or(timeline));
         opened.compare(&Logged { system_id, timeline, ..logged }).await?;
@@ -224,7 +224,8 @@ impl Capture {
         self.tell_of_missing(&history.holes(), point);
         let held = held(&reign);
         let start = self.take_slot(&mut opened, &reign, inheritance).await?;
-        let known = Known { held, shapes, passed_over, drain: until == Until::CaughtUp };
+        let tail = self.standing().tail(history, &held, start.at).await?;
+        let known = Known { held, tail, shapes, passed_over, drain: until == Until::CaughtUp };
         let source = opened.stream(start, known).await?;
         let (context, begun) = (Box::new(PostgresContext::default()), self.env.clock.tick());
         let fence = reign.next.before();
@@ -241,27 +242,8 @@ impl Capture {
         Ok(Pipeline::new(writer, Box::new(source), Arc::clone(&self.env.clock), observer))
     }
 
-    /// What the log says of the server that it is of; where its key is out of reach, what the state folder says.
-    async fn logged(&self, history: &History) -> Result<Logged, LogError> {
-        let durable = history.last().map_or(Lsn::ZERO, |last| Lsn::from(last.to));
-        let unknown = Logged { durable, ..Logged::default() };
-        if !history.blind {
-            match last_session(&self.env, &self.settings.name, history).await {
-                Ok(None) => return Ok(unknown),
-                Ok(Some(session)) => {
-                    return Logged::of(&session.wire, durable).map_err(|error| session.unreadable(error));
-                }
-                Err(error) if error.is_out_of_reach() => {}
-                Err(error) => return Err(error),
-            }
-        }
-        let kept = self.last_server.as_ref().and_then(LastServer::recall);
-        let kept = kept.and_then(|json| Logged::of(&json, durable).ok());
-        if kept.is_none() && history.log.is_some() {
-            let sentence = "this process may not open the log and has no file of the last server in state_dir";
-            tracing::warn!(source = %self.settings.name, "{sentence}: whether the server is the log's is not compared");
-        }
-        Ok(kept.unwrap_or(unknown))
+    const fn standing(&self) -> Standing<'_> {
+        Standing { env: &self.env, source: &self.settings.name, last_server: self.last_server.as_ref() }
     }
 
     /// Frees the slot and makes sure that it serves. Each act on the server that cannot be taken back comes right behind a

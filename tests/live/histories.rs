@@ -35,8 +35,31 @@ fn l3_a_server_that_was_put_back_is_not_glued_to_the_history_that_it_lost() {
     shop.server.restart();
     let refused = shop.expect(&["run", "--until-caught-up"], exit::FAILED);
     assert!(refused.stderr.contains("the server has only"), "{refused:?}");
+    // Once it has written past the end of the log only what it sends again shows whose history it is.
+    rows(&shop, 10, 9000);
+    for _ in 0..2 {
+        let refused = shop.expect(&["run", "--until-caught-up"], exit::FAILED);
+        assert!(refused.stderr.contains("of the transactions behind the slot's position"), "{refused:?}");
+    }
+    assert_eq!(shop.gaps(), Vec::<String>::new(), "nothing of it was taken");
     let restored = shop.restored("latest", "kept", "select count(*) from t");
     assert_eq!(restored, "5000", "the history that the log holds is still whole");
+}
+
+/// A daemon dies before it has told the server what is durable: what the server sends again is the log's, and passed over.
+#[test]
+fn l3_what_is_sent_again_because_an_acknowledgement_was_lost_is_the_logs_own_history() {
+    let shop = Shop::ready(TABLE, &[]);
+    let confirmed = "select confirmed_flush_lsn from pg_replication_slots";
+    let before = shop.sql(confirmed);
+    rows(&shop, 0, 10);
+    rows(&shop, 10, 20);
+    let died = shop.run(&["run", "--until-caught-up", "--die-at", "catalogued:1"]);
+    assert_eq!((died.code, shop.sql(confirmed)), (None, before), "{died:?}");
+    rows(&shop, 20, 30);
+    shop.drain();
+    assert_eq!(shop.restored("latest", "again", "select count(*), count(distinct id) from t"), "30|30");
+    assert_eq!(shop.gaps(), Vec::<String>::new());
 }
 
 /// A base, then another slot: what was committed between them is in neither.

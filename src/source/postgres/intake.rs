@@ -2,7 +2,8 @@
 //!
 //! * L2: a transaction arrives again after a crash; it is dropped if its commit stands below what is durable, whole.
 //! * L3: a change of schema is noticed by the trigger's message, or where triggers are missing by a Relation message
-//!   that differs from what the last base knows; its transaction is followed by a gap.
+//!   that differs from what the last base knows; its transaction is followed by a gap. What is dropped because it is
+//!   durable must have been the log's: nothing is taken behind another history.
 //! * L1: a keepalive's position becomes a heartbeat record, durable before it is acknowledged, and only where no
 //!   transaction is open.
 
@@ -15,7 +16,9 @@ use bytes::Bytes;
 use crate::codec::gap::{Gap, Reason};
 use crate::codec::pgoutput::{Begin, Message, Peek, Relation, peek};
 use crate::connect::Event;
+use crate::log::tail::Whole;
 use crate::model::{Commit, Kind, Lsn, Piece, Position, Record, Role, Tick, Timestamp, Xid};
+use crate::source::postgres::continuity::Continuity;
 use crate::source::postgres::names;
 use crate::source::{Arrival, SourceError, SourceErrorKind};
 
@@ -59,6 +62,7 @@ pub struct Intake {
     heartbeat_at: Option<Tick>,
     hurry_at: Option<Tick>,
     proved: bool,
+    continuity: Continuity,
 }
 
 impl Intake {
@@ -79,6 +83,7 @@ impl Intake {
             heartbeat_at: None,
             hurry_at: None,
             proved: false,
+            continuity: Continuity::Shown,
         }
     }
 
@@ -94,6 +99,18 @@ impl Intake {
     pub fn passing_over(mut self, tables: BTreeSet<u32>) -> Self {
         self.passed_over = tables;
         self
+    }
+
+    /// The server begins before what is durable: of what it sends again `ours` must be the last.
+    #[must_use]
+    pub const fn continuing(mut self, ours: Option<Whole>) -> Self {
+        self.continuity = Continuity::ask(ours);
+        self
+    }
+
+    /// Up to where the server's history is known to be the log's.
+    pub const fn common(&self) -> Lsn {
+        if self.continuity.is_shown() { self.resume } else { Lsn::ZERO }
     }
 
     /// Says [`Arrival::Drained`] once everything up to `to` has been handed over.
@@ -115,6 +132,9 @@ impl Intake {
             Event::Keepalive { wal_end, time, reply_wanted } => {
                 let hurry = reply_wanted && self.hurry_at.is_none_or(|due| due <= now);
                 let wanted = hurry || self.drain_to.is_some();
+                if self.within == Within::Nothing && wal_end >= self.resume {
+                    self.settle()?;
+                }
                 self.keepalive(Commit { position: wal_end.position(), time }, wanted, now, into);
                 if hurry {
                     self.hurry_at = Some(now.after(HURRY_EVERY));
@@ -137,6 +157,7 @@ impl Intake {
             }
             Peek::Message { transactional: false, lsn, .. } => {
                 if lsn >= self.resume {
+                    self.settle()?;
                     self.pieces = Fate::Keep;
                     into.push(record(Role::Outside, piece, payload));
                 } else {
@@ -164,7 +185,9 @@ impl Intake {
         // A commit record that begins below a durable position ends at or below it: the transaction is durable.
         if begin.final_lsn < self.resume {
             self.within = Within::Passed;
+            self.continuity.begin(Xid::new(u64::from(begin.xid)));
         } else {
+            self.settle()?;
             self.within = Within::Taken;
             into.push(record(Role::Opens(Xid::new(u64::from(begin.xid))), Piece::Whole, payload));
         }
@@ -174,7 +197,12 @@ impl Intake {
     fn commit(&mut self, commit: Commit, payload: Bytes, into: &mut Vec<Arrival>) -> Result<(), SourceError> {
         match std::mem::replace(&mut self.within, Within::Nothing) {
             Within::Nothing => return Err(protocol("a transaction ends that did not begin")),
-            Within::Passed => {}
+            Within::Passed => {
+                self.continuity.commit(commit);
+                if commit.position >= self.resume.position() {
+                    self.settle()?;
+                }
+            }
             Within::Taken => {
                 let before = std::mem::replace(&mut self.to, commit.position);
                 self.latest = self.latest.max(commit.time);
@@ -204,6 +232,11 @@ impl Intake {
             self.prove(into);
         }
         self.drained(Lsn::from(sent.position), into);
+    }
+
+    /// What comes now lies behind the log's end.
+    fn settle(&mut self) -> Result<(), SourceError> {
+        self.continuity.settle().map_err(|kind| kind.when("comparing what the server sends again with the log"))
     }
 
     /// The first position of a session is made durable at once: it proves that the whole road works.

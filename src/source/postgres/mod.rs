@@ -10,6 +10,7 @@ pub mod base;
 pub mod catalog;
 pub mod check;
 pub mod context;
+mod continuity;
 pub mod feedback;
 pub mod heartbeat;
 pub mod init;

@@ -64,7 +64,8 @@ pub struct SlotState {
 /// Where the stream is to begin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Start {
-    /// Transactions whose commit stands below are durable.
+    /// Transactions whose commit stands below are durable. If this is before the end of the log, what stands between is
+    /// sent again, and shows that the server's history is the log's.
     pub at: Lsn,
     /// What was lost, if anything was.
     pub gap: Option<Gap>,
@@ -130,7 +131,7 @@ pub async fn reconcile(session: &mut Session, slot: &str, held: Held) -> Result<
         let detail = format!("the slot confirmed {confirmed}, the log holds up to {}", held.durable);
         return usable(confirmed, Some(gap(held, Reason::SlotAhead, detail)));
     }
-    usable(held.durable, None)
+    usable(confirmed, None)
 }
 
 /// Makes a new slot in place of one that is of no use.

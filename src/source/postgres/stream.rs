@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 use crate::clock::{Clock, timeout};
 use crate::codec::wire::WireError;
 use crate::connect::{ConnectError, ConnectTarget, Event, Mode, Session, SystemIdentity};
+use crate::log::tail::Tail;
 use crate::model::{Kind, Lsn, Position, Record, SourceName};
 use crate::source::postgres::feedback::{self, Told};
 use crate::source::postgres::heartbeat::emit;
@@ -49,6 +50,8 @@ pub struct PostgresSettings {
 pub struct Known {
     /// What the log holds.
     pub held: Held,
+    /// How it ends behind the position from which the server sends again.
+    pub tail: Tail,
     /// The tables of the last base.
     pub shapes: Shapes,
     /// Tables of extensions, which no base promises.
@@ -192,10 +195,17 @@ impl Opened {
         let options = [("proto_version", "1"), ("publication_names", publications.as_str()), ("messages", "true")];
         let streaming = self.session.start_replication(&slot, start.at, &options).await;
         let (stream, feedback) = streaming.map_err(failed("starting the stream"))?;
+        // What is durable farther on is told once the server has shown that it is of its history.
         let told = Told { durable: start.at, asking: known.drain, ..Told::default() };
         let (tell, told) = watch::channel(told);
-        let intake = Intake::new(start.at, known.held.latest, self.settings.heartbeat);
+        let resume = start.at.max(known.held.durable);
+        let intake = Intake::new(resume, known.held.latest, self.settings.heartbeat);
         let intake = intake.knowing(known.shapes).passing_over(known.passed_over).draining(drain_to);
+        let intake = match known.tail {
+            Tail::Transaction(ours) if start.at < resume => intake.continuing(Some(ours)),
+            Tail::Quiet if start.at < resume => intake.continuing(None),
+            Tail::Transaction(_) | Tail::Quiet | Tail::Unknown => intake,
+        };
         let feedback = self.thread.spawn(feedback::run(feedback, told, Arc::clone(&self.clock)));
         let batches = self.thread.read_ahead(stream, Arc::clone(&self.clock));
         Ok(PostgresSource { batches, intake, tell, feedback, _thread: self.thread, first, clock: self.clock })
@@ -258,6 +268,7 @@ impl Source for PostgresSource {
                 self.intake.event(event, now, into)?;
             }
         }
+        self.tell_at_least(self.intake.common());
         if into.contains(&Arrival::Drained) {
             self.tell.send_modify(|told| told.asking = false);
         }
@@ -265,12 +276,7 @@ impl Source for PostgresSource {
     }
 
     async fn acknowledge(&mut self, position: Position) -> Result<(), SourceError> {
-        let durable = Lsn::from(position);
-        self.tell.send_if_modified(|told| {
-            let moved = durable > told.durable;
-            told.durable = told.durable.max(durable);
-            moved
-        });
+        self.tell_at_least(Lsn::from(position));
         Ok(())
     }
 
@@ -288,6 +294,16 @@ impl Source for PostgresSource {
             tracing::warn!("the server did not end the stream in time; the session is dropped");
         }
         Ok(())
+    }
+}
+
+impl PostgresSource {
+    fn tell_at_least(&self, durable: Lsn) {
+        self.tell.send_if_modified(|told| {
+            let moved = durable > told.durable;
+            told.durable = told.durable.max(durable);
+            moved
+        });
     }
 }
 

@@ -86,6 +86,41 @@ fn l2_a_transaction_that_is_durable_is_dropped_whole_and_the_next_is_taken_whole
     assert_eq!(records, 3);
 }
 
+/// The log's last transaction, as `begin` and `commit` make one.
+fn last(commit_lsn: u64) -> Whole {
+    let (position, time) = (Position::new(commit_lsn + 10), Timestamp::from_micros(7));
+    Whole { xid: Some(Xid::new(9)), commit: Commit { position, time } }
+}
+
+#[test]
+fn l3_nothing_is_taken_behind_a_history_that_is_not_the_logs() {
+    #[rustfmt::skip]
+    let cases = [
+        // the log's last  sent                                              taken  why
+        (Some(last(80)),   vec![begin(80), commit(80), begin(100)],          true,  "what the log has, and then more"),
+        (Some(last(80)),   vec![begin(70), commit(70), begin(100)],          false, "another one where the log ends"),
+        (Some(last(80)),   vec![begin(100)],                                 false, "one that the log has is missing"),
+        (Some(last(80)),   vec![keepalive(100, false)],                      false, "there is no more up to there"),
+        (Some(last(80)),   vec![keepalive(95, true), begin(80), commit(80)], true,  "the server is not that far yet"),
+        (Some(last(90)),   vec![begin(90), commit(90)],                      true,  "the log ends with it"),
+        (Some(last(80)),   vec![begin(90), commit(90)],                      false, "the log ends there without it"),
+        (None,             vec![keepalive(100, false)],                      true,  "heartbeats alone"),
+        (None,             vec![begin(90), commit(90)],                      false, "the log holds nothing there"),
+    ];
+    for (ours, events, taken, why) in cases {
+        let (mut intake, mut arrivals) = (intake(100).continuing(ours), Vec::new());
+        assert_eq!(intake.common(), Lsn::ZERO, "nothing is known yet");
+        let done = events.into_iter().try_for_each(|event| intake.event(event, Tick::default(), &mut arrivals));
+        assert_eq!(done.is_ok(), taken, "{why}");
+        assert!(taken || completed(&arrivals).is_empty(), "{why}");
+    }
+    let mut intake = intake(100).continuing(Some(last(80)));
+    take(&mut intake, [begin(80), insert(), commit(80)]);
+    assert_eq!(intake.common(), Lsn::ZERO, "there may be more below the log's end");
+    take(&mut intake, [keepalive(100, false)]);
+    assert_eq!(intake.common(), Lsn::new(100), "what is durable may be told");
+}
+
 #[test]
 fn l1_a_keepalive_counts_only_where_no_transaction_is_open() {
     let mut intake = intake(0);

@@ -121,6 +121,26 @@ fn l3_a_table_that_is_left_alone_is_a_gap_that_names_it() {
     assert_eq!(shop.server.psql("all", "select count(*), sum(id) from t"), "20|190", "the others are exact");
 }
 
+/// A refresh every few minutes is how materialized views are used; it was a gap of the whole database each time.
+#[test]
+fn l3_a_materialized_view_that_is_refreshed_and_an_index_that_is_rebuilt_are_no_gaps() {
+    let view = "create materialized view many as select id % 3 as third, count(*) from t group by 1;
+        create unique index on many (third)";
+    let shop = Shop::ready(&format!("{TABLE}; {view}"), &[]);
+    rows(&shop, 0, 10);
+    for sql in ["refresh materialized view many", "refresh materialized view concurrently many", "reindex table t"] {
+        shop.sql(sql);
+    }
+    shop.sql("reindex table concurrently t");
+    rows(&shop, 10, 20);
+    shop.drain();
+    assert_eq!(shop.gaps(), Vec::<String>::new());
+    assert_eq!(shop.restored("latest", "refreshed", "select count(*) from t"), "20");
+    shop.sql("comment on table t is 'a change of what a restore brings back'");
+    shop.drain();
+    assert_eq!(shop.gaps(), ["schema changed"]);
+}
+
 /// Tables that belong to an extension come with it. Writing to them made every base useless, and said that the schema had
 /// changed, which it had not.
 #[test]

@@ -25,6 +25,10 @@ use crate::source::{Arrival, SourceError, SourceErrorKind};
 /// A server that shuts down asks for a reply without pause; this often it gets a durable position.
 const HURRY_EVERY: Duration = Duration::from_millis(100);
 
+/// Commands that change rows of no captured table, no shape and nothing that a schema dump says. COMMENT, GRANT and their
+/// like are not among them: a restore would not have what they did.
+const HARMLESS: [&str; 2] = ["REFRESH MATERIALIZED VIEW", "REINDEX"];
+
 /// Tables as they are known: what a Relation message is compared with. `None` if nothing was promised yet.
 pub type Shapes = Option<BTreeMap<u32, Relation>>;
 
@@ -257,11 +261,12 @@ impl Intake {
     }
 
     fn ddl(&mut self, payload: &Bytes) {
-        let tag = match Message::decode(payload) {
+        let detail = match Message::decode(payload) {
             Ok(Message::Message { content, .. }) => ddl_detail(content.0),
-            Ok(_) | Err(_) => "a DDL message that cannot be read".to_owned(),
+            Ok(_) | Err(_) => Some("a DDL message that cannot be read".to_owned()),
         };
-        self.note(&tag);
+        let Some(detail) = detail else { return };
+        self.note(&detail);
         // The gap is told, and the base behind it knows the tables as they are from here on. Without this each table that
         // was changed or made would be a gap once more when it is first written to.
         if let Some(shapes) = &mut self.shapes {
@@ -310,12 +315,15 @@ const fn record(role: Role, piece: Piece, wire: Bytes) -> Arrival {
     Arrival::Record(Record { kind: Kind::Wire, role, piece, wire })
 }
 
-/// Tag and objects of our trigger's message; names, never values.
-fn ddl_detail(content: &[u8]) -> String {
+/// Tag and objects of our trigger's message; names, never values. `None` for a command that is no change.
+fn ddl_detail(content: &[u8]) -> Option<String> {
     let parsed: Option<serde_json::Value> = serde_json::from_slice(content).ok();
     let tag = parsed.as_ref().and_then(|message| message.get("tag")?.as_str());
+    if tag.is_some_and(|tag| HARMLESS.contains(&tag)) {
+        return None;
+    }
     let object = parsed.as_ref().and_then(|message| message.get("objects")?.get(0)?.get("identity")?.as_str());
-    [tag.unwrap_or("DDL"), object.unwrap_or("")].join(" ").trim_end().to_owned()
+    Some([tag.unwrap_or("DDL"), object.unwrap_or("")].join(" ").trim_end().to_owned())
 }
 
 fn protocol(what: &str) -> SourceError {

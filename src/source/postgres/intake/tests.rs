@@ -42,7 +42,12 @@ fn relation(column: &str) -> Relation {
 }
 
 fn ddl() -> Event {
-    let content = Content(br#"{"tag":"ALTER TABLE","objects":[{"identity":"public.t"}]}"#);
+    command("ALTER TABLE")
+}
+
+fn command(tag: &str) -> Event {
+    let content = format!(r#"{{"tag":"{tag}","objects":[{{"identity":"public.t"}}]}}"#);
+    let content = Content(content.as_bytes());
     data(&Message::Message { transactional: true, lsn: Lsn::ZERO, prefix: names::DDL.as_bytes(), content })
 }
 
@@ -158,6 +163,24 @@ fn l3_a_change_of_schema_is_a_gap_behind_its_own_transaction() {
     );
     let quiet = take(&mut intake, [begin(200), insert(), commit(200)]);
     assert_eq!(quiet.len(), 3, "and told once");
+}
+
+#[test]
+fn l3_a_command_is_no_gap_only_if_it_can_change_nothing_that_a_restore_brings_back() {
+    #[rustfmt::skip]
+    let cases = [
+        ("REFRESH MATERIALIZED VIEW", 0, "its rows are in no base"),
+        ("REINDEX",                   0, "the index is what it was"),
+        ("COMMENT",                   1, "a restore would not have it"),
+        ("GRANT",                     1, "neither this"),
+        ("ALTER MATERIALIZED VIEW",   1, "nor this"),
+    ];
+    for (tag, many, why) in cases {
+        let arrivals = take(&mut intake(0), [begin(90), command(tag), commit(90)]);
+        assert_eq!(gaps(&arrivals).len(), many, "{tag}: {why}");
+    }
+    let arrivals = take(&mut intake(0), [begin(90), command("REINDEX"), ddl(), commit(90)]);
+    assert_eq!(gaps(&arrivals)[0].detail, "ALTER TABLE public.t");
 }
 
 #[test]

@@ -141,6 +141,35 @@ fn l3_a_materialized_view_that_is_refreshed_and_an_index_that_is_rebuilt_are_no_
     assert_eq!(shop.gaps(), ["schema changed"]);
 }
 
+/// `init` with another rule while a daemon captures that does not know of it: what is published to that daemon becomes less.
+#[test]
+fn l3_a_daemon_that_was_configured_for_everything_does_not_read_on_when_only_a_part_is_published() {
+    let shop = Shop::ready(&format!("{TABLE}; create table nokey (v text)"), &[]);
+    rows(&shop, 0, 10);
+    let mut daemon = shop.capturing();
+    let text = fs::read_to_string(shop.path("holdfast.toml")).unwrap();
+    let text = text.replace("heartbeat = \"1s\"", "heartbeat = \"1s\"\nidentity = \"leave\"");
+    let leave = shop.write("leave.toml", &text);
+    let ran = leave.run(&["init"]);
+    assert_eq!((ran.code, ran.stdout.contains("was not read")), (exit::DONE, false), "{ran:?}");
+    shop.sql("update t set v = 'changed' where id < 5; delete from t where id = 9; insert into nokey values ('x')");
+    let (code, said) = daemon.ended();
+    assert_eq!(code, exit::FAILED);
+    assert!(said.contains("does not publish what"), "{said}");
+    let ran = leave.run(&["run", "--until-caught-up"]);
+    assert_eq!(ran.code, exit::DONE, "{ran:?}");
+    assert!(shop.gaps().contains(&"schema changed".to_owned()), "{:?}", shop.gaps());
+    assert_eq!(leave.run(&["backup"]).code, exit::DONE);
+    shop.sql("update t set v = 'again' where id = 7");
+    assert_eq!(leave.run(&["run", "--until-caught-up"]).code, exit::DONE);
+    let all = "select string_agg(id || v, ' ' order by id) from t";
+    let into = shop.destination("left");
+    shop.ok(&["restore", "--to", "latest", "--only", "t", "--into", &into, "--yes"]);
+    assert_eq!(shop.server.psql("left", all), shop.sql(all));
+    let refused = shop.expect(&["run", "--until-caught-up"], exit::FAILED);
+    assert!(refused.stderr.contains("identity"), "{refused:?}");
+}
+
 /// Tables that belong to an extension come with it. Writing to them made every base useless, and said that the schema had
 /// changed, which it had not.
 #[test]

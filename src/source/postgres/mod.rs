@@ -17,6 +17,7 @@ pub mod init;
 pub mod intake;
 pub mod names;
 mod patience;
+mod published;
 mod reader;
 pub mod slot;
 pub mod stream;

@@ -23,6 +23,7 @@ use crate::source::postgres::feedback::{self, Told};
 use crate::source::postgres::heartbeat::emit;
 use crate::source::postgres::intake::{Intake, Shapes, push_gap};
 use crate::source::postgres::names;
+use crate::source::postgres::published;
 use crate::source::postgres::reader::{Batch, SocketThread};
 use crate::source::postgres::slot::{self, Found, Held, Old, Place, Renewal, Start};
 use crate::source::{Arrival, Source, SourceError, SourceErrorKind};
@@ -129,10 +130,10 @@ impl Opened {
             let remedy = "give this source another name, or see who made that slot".to_owned();
             return Err(SourceErrorKind::Unfit { what, remedy }.when(doing));
         }
-        match self.departs(logged).await? {
-            Some(what) => Err(SourceErrorKind::OtherHistory { what }.when(doing)),
-            None => Ok(()),
+        if let Some(what) = self.departs(logged).await? {
+            return Err(SourceErrorKind::OtherHistory { what }.when(doing));
         }
+        published::compare(&mut self.session, &self.settings.publications).await
     }
 
     /// Where the server's history leaves that of the log, if it does before the log's end.

@@ -11,6 +11,7 @@
 mod apply;
 mod auth;
 mod base;
+mod base_beside;
 mod bucket;
 mod catalog;
 mod check;

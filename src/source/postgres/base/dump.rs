@@ -12,6 +12,7 @@ use crate::model::limits::SOCKET_READ_BYTES;
 use crate::source::postgres::base::error::BaseTakeError;
 use crate::source::postgres::base::parts::PartWriter;
 use crate::source::postgres::names;
+use crate::source::postgres::patience::LOCK_WAIT;
 
 const PG_DUMP: &str = "pg_dump";
 const PG_DUMPALL: &str = "pg_dumpall";
@@ -26,6 +27,7 @@ pub(crate) fn sections(snapshot: &str) -> [(Content, Vec<String>); 2] {
         [
             format!("--snapshot={snapshot}"),
             format!("--section={section}"),
+            format!("--lock-wait-timeout={}", LOCK_WAIT.as_millis()),
             format!("--exclude-schema={}", names::SCHEMA),
             "--no-password".to_owned(),
         ]

@@ -19,8 +19,8 @@ SELECT coalesce( \
 
 /// Tables that a base copies: plain tables and leaf partitions that are logged, outside the system and extensions.
 const TABLES: &str = "\
-SELECT c.oid, n.nspname, c.relname, c.relispartition, c.relreplident, pg_relation_size(c.oid), \
-       i.relname, ni.nspname, k.conname, c.relfilenode \
+SELECT c.oid, n.nspname, c.relname, c.relispartition, c.relreplident, pg_table_size(c.oid), \
+       i.relname, ni.nspname, k.conname, c.relfilenode, pg_relation_size(c.oid) \
   FROM pg_class c \
   JOIN pg_namespace n ON n.oid = c.relnamespace \
   LEFT JOIN pg_class i ON i.oid = pg_get_replica_identity_index(c.oid) \
@@ -118,8 +118,10 @@ SELECT md5(string_agg(part, ',')) FROM ( \
 pub(crate) struct SurveyedTable {
     /// As the manifest will list it; sum and size come with the rows.
     pub(crate) described: Table,
-    /// Its size on the server's disk.
+    /// Its size on the server's disk, with what its long values take beside it.
     pub(crate) bytes: u64,
+    /// The size of its rows' own file, of which ranges are made.
+    pub(crate) heap_bytes: u64,
     /// Its file in the snapshot. TRUNCATE and whatever rewrites a table give it another one, in which rows that the
     /// snapshot should see are not, and COPY does not say so.
     pub(crate) file: u32,
@@ -275,7 +277,7 @@ fn table(
         sum: RowSum::default(),
         bytes: 0,
     };
-    Ok(SurveyedTable { described, bytes: number(row, 5)?, file: number(row, 9)? })
+    Ok(SurveyedTable { described, bytes: number(row, 5)?, heap_bytes: number(row, 10)?, file: number(row, 9)? })
 }
 
 fn key_columns(placed: &[Placed]) -> Vec<String> {

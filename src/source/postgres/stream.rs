@@ -126,9 +126,7 @@ impl Opened {
         let slot = names::slot(&self.settings.name);
         let state = slot::state(&mut self.session, &slot).await.map_err(failed("looking at the slot"))?;
         if let Some(database) = state.and_then(|state| state.elsewhere) {
-            let what = format!("slot {slot} is of database {database}");
-            let remedy = "give this source another name, or see who made that slot".to_owned();
-            return Err(SourceErrorKind::Unfit { what, remedy }.when(doing));
+            return Err(slot::of_another(&slot, &database).when(doing));
         }
         if let Some(what) = self.departs(logged).await? {
             return Err(SourceErrorKind::OtherHistory { what }.when(doing));

@@ -6,11 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use holdfast::clock::SystemClock;
-use holdfast::connect::{Mode, Session};
+use holdfast::connect::{ConnectTarget, Mode, Session};
 use holdfast::source::postgres::base::{BaseProgress, take};
+use holdfast::source::postgres::check::{CheckPlan, Verdict, check_source};
+use holdfast::source::postgres::init::IdentityRule;
 use holdfast::store::MemoryStore;
 
-use crate::base::{env, order, table};
+use crate::base::{contents, env, main_source, nobody, order, table};
 use crate::init::LOGICAL;
 use crate::servers::Postgres;
 
@@ -57,4 +59,23 @@ async fn l12_a_base_that_waits_for_a_locked_table_keeps_nobody_from_the_others()
     assert_eq!(table(&base.await.unwrap().unwrap(), "public.first").sum.rows(), 1);
     assert!(started.elapsed() > Duration::from_secs(4), "the lock was waited for");
     assert!(worst < Duration::from_millis(2500), "a lock of ours was waited for {worst:?}");
+}
+
+/// `pg_dumpall` connects to `postgres` or `template1` unless it is told where else.
+#[tokio::test]
+async fn a_role_that_may_connect_to_its_own_database_alone_can_take_a_base() {
+    let server = Postgres::start_with(&LOGICAL);
+    server.psql(
+        "postgres",
+        "create role joe login replication bypassrls in role pg_read_all_data; create database shop;
+         revoke connect on database postgres, template1 from public",
+    );
+    let target: ConnectTarget = server.url("shop").replace("postgres@", "joe@").parse().unwrap();
+    let plan = CheckPlan { source: main_source(), identity: IdentityRule::Full, durable: None };
+    let found = check_source(&target, &SystemClock::new(), &plan).await;
+    assert!(found.iter().any(|found| (found.name, found.verdict) == ("globals", Verdict::Ok)), "{found:#?}");
+    let env = env(Arc::new(MemoryStore::new()));
+    let manifest = take(&env, &order(target), &nobody()).await.unwrap();
+    let contents = contents(&env, &manifest).await;
+    assert!(String::from_utf8_lossy(&contents["globals"]).contains("CREATE ROLE joe"));
 }

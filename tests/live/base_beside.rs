@@ -65,11 +65,9 @@ async fn l12_a_base_that_waits_for_a_locked_table_keeps_nobody_from_the_others()
 #[tokio::test]
 async fn a_role_that_may_connect_to_its_own_database_alone_can_take_a_base() {
     let server = Postgres::start_with(&LOGICAL);
-    server.psql(
-        "postgres",
-        "create role joe login replication bypassrls in role pg_read_all_data; create database shop;
-         revoke connect on database postgres, template1 from public",
-    );
+    server.psql("postgres", "create role joe login replication bypassrls in role pg_read_all_data");
+    server.psql("postgres", "create database shop");
+    server.psql("postgres", "revoke connect on database postgres, template1 from public");
     let target: ConnectTarget = server.url("shop").replace("postgres@", "joe@").parse().unwrap();
     let plan = CheckPlan { source: main_source(), identity: IdentityRule::Full, durable: None };
     let found = check_source(&target, &SystemClock::new(), &plan).await;

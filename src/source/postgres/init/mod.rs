@@ -75,7 +75,7 @@ pub async fn init(
     run: Run,
 ) -> Result<InitReport, SourceError> {
     let mut work = Work { session, clock, run, report: InitReport::default(), said: false };
-    work.fit().await?;
+    work.fit(plan.identity).await?;
     work.schema().await?;
     work.functions(plan.identity).await?;
     work.triggers().await?;
@@ -106,7 +106,7 @@ pub async fn fix(
     run: Run,
 ) -> Result<InitReport, SourceError> {
     let mut work = Work { session, clock, run, report: InitReport::default(), said: false };
-    work.fit().await?;
+    work.fit(plan.identity).await?;
     if !work.holds(&format!("select to_regclass('{}.forced_identity') is not null", names::SCHEMA)).await? {
         return Err(SourceErrorKind::NotInitialised { what: format!("schema {}", names::SCHEMA) }.when(DOING));
     }

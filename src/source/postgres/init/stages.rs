@@ -15,6 +15,8 @@ use crate::step::Step;
 /// The first version with `messages` in its stream.
 pub(in crate::source::postgres) const VERSION_MIN: u32 = 140_000;
 
+/// From this version on an identity with a generated column makes UPDATE and DELETE fail.
+const GENERATED_FAILS: u32 = 180_000;
 /// Slots of ours in this database.
 const OUR_SLOTS: &str = "select slot_name, active_pid from pg_replication_slots where database = current_database()
     and plugin = 'pgoutput' and not temporary and slot_name like 'holdfast\\_%'";
@@ -28,7 +30,7 @@ fn unfit(what: impl Into<String>, remedy: impl Into<String>) -> SourceError {
 
 impl Work<'_> {
     /// Refuses a server or a role that cannot do it, before anything is changed.
-    pub(super) async fn fit(&mut self) -> Result<(), SourceError> {
+    pub(super) async fn fit(&mut self, identity: IdentityRule) -> Result<(), SourceError> {
         let version = self.session.version_num();
         if version < VERSION_MIN {
             return Err(unfit(
@@ -48,6 +50,9 @@ impl Work<'_> {
                 "give a superuser's URL as `admin` of the source; it is used by init alone",
             ));
         }
+        if version >= GENERATED_FAILS && identity == IdentityRule::Full {
+            self.no_generated_identities().await?;
+        }
         if self.holds("select setting = '-1' from pg_settings where name = 'max_slot_wal_keep_size'").await? {
             self.report.warnings.push(
                 "max_slot_wal_keep_size is unset: while Holdfast is down, the slot may fill the server's disk; run \
@@ -56,6 +61,28 @@ impl Work<'_> {
             );
         }
         Ok(())
+    }
+
+    /// An identity must not hold a generated column that is not published, and one of all columns holds every one.
+    async fn no_generated_identities(&mut self) -> Result<(), SourceError> {
+        let sql = "select c.oid::regclass::text from pg_class c
+            where c.relkind = 'r' and c.relpersistence = 'p' and c.oid >= 16384
+                and exists (select from pg_attribute a
+                    where a.attrelid = c.oid and a.attgenerated <> '' and not a.attisdropped)
+                and not exists (select from pg_index i
+                    where i.indrelid = c.oid and i.indisvalid and i.indimmediate
+                        and (c.relreplident = 'd' and i.indisprimary or c.relreplident = 'i' and i.indisreplident)
+                        and not exists (select from pg_attribute a where a.attrelid = c.oid and a.attgenerated <> ''
+                            and a.attnum = any ((i.indkey::int2[])[0:i.indnkeyatts - 1])))
+            order by c.oid";
+        let tables = texts(self.session, sql).await.map_err(failed)?;
+        if tables.is_empty() {
+            return Ok(());
+        }
+        Err(unfit(
+            format!("UPDATE and DELETE would fail on {}, with a generated column and without a key", tables.join(", ")),
+            "give them a primary key of other columns, or configure identity = \"leave\"",
+        ))
     }
 
     pub(super) async fn schema(&mut self) -> Result<(), SourceError> {

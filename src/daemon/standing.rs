@@ -1,10 +1,12 @@
 //! What the log says of its server as a life begins: whose it is, and how it ends.
 
+use crate::codec::gap::Reason;
+use crate::codec::segment::Flags;
 use crate::daemon::lastserver::LastServer;
 use crate::log::session::last_session;
 use crate::log::tail::{Tail, tail};
-use crate::log::{History, LogEnv, LogError};
-use crate::model::{Lsn, SourceName};
+use crate::log::{History, LogEnv, LogError, Reader};
+use crate::model::{Lsn, SourceName, Timestamp};
 use crate::source::postgres::slot::Held;
 use crate::source::postgres::stream::Logged;
 
@@ -41,6 +43,29 @@ impl Standing<'_> {
             tracing::warn!(source = %self.source, "{sentence}: whether the server is the log's is not compared");
         }
         Ok(kept.unwrap_or(unknown))
+    }
+
+    /// Whether a slot was renewed since `then`, as the log tells it to a process that did not live to see it. A log that this
+    /// process may not open tells nothing.
+    pub async fn renewed_since(self, history: &History, then: Timestamp) -> Result<bool, LogError> {
+        let Some(log) = history.log else { return Ok(false) };
+        for entry in history.live().rev().take_while(|entry| entry.sealed_at > then) {
+            if !entry.flags.has(Flags::HOLDS_GAP) {
+                continue;
+            }
+            let mut reader = Reader::new(self.env, self.source, log, vec![entry.clone()]);
+            match reader.next().await {
+                Ok(segment) => {
+                    let mut gaps = segment.into_iter().flat_map(|segment| segment.footer.gaps);
+                    if gaps.any(|gap| matches!(gap.reason, Reason::SlotLost | Reason::SlotGivenUp)) {
+                        return Ok(true);
+                    }
+                }
+                Err(error) if error.is_out_of_reach() => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(false)
     }
 
     /// How the log ends behind `from`, where the stream begins. It is before the end of the log where the last

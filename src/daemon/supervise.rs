@@ -223,7 +223,7 @@ impl Capture {
         inheritance.epoch = Some(reign.epoch);
         self.tell_of_missing(&history.holes(), point);
         let held = held(&reign);
-        let start = self.take_slot(&mut opened, &reign, inheritance).await?;
+        let start = self.take_slot(&mut opened, &reign, &history, inheritance).await?;
         let tail = self.standing().tail(history, &held, start.at).await?;
         let known = Known { held, tail, shapes, passed_over, drain: until == Until::CaughtUp };
         let source = opened.stream(start, known).await?;
@@ -252,6 +252,7 @@ impl Capture {
         &self,
         opened: &mut Opened,
         reign: &Reign,
+        history: &History,
         inheritance: &mut Inheritance,
     ) -> Result<Start, PipelineError> {
         let still_ours = || fence::still_ours(&self.env, &self.settings.name, reign.epoch, reign.next);
@@ -261,7 +262,7 @@ impl Capture {
         match opened.reconcile(held).await? {
             Found::Usable(start) => Ok(start),
             Found::Useless(old) => {
-                let renewal = self.renewal(inheritance);
+                let renewal = self.renewal(history, inheritance).await?;
                 still_ours().await?;
                 let start = opened.renew(old, held, renewal).await?;
                 inheritance.renewed = Some(self.env.clock.tick());
@@ -288,13 +289,17 @@ impl Capture {
         }
     }
 
-    fn renewal(&self, inheritance: &Inheritance) -> Renewal {
+    /// Whether a slot may be made. A process that was just started asks the log: a service manager's restarts would make one
+    /// after the other.
+    async fn renewal(&self, history: &History, inheritance: &Inheritance) -> Result<Renewal, LogError> {
         let now = self.env.clock.tick();
-        if inheritance.renewed.is_some_and(|before| now.since(before) < RENEW_EVERY) {
-            return Renewal::Refused;
+        let here = inheritance.renewed.is_some_and(|before| now.since(before) < RENEW_EVERY);
+        let then = self.env.clock.now().earlier_by(RENEW_EVERY);
+        if here || self.standing().renewed_since(history, then).await? {
+            return Ok(Renewal::Refused);
         }
         let given_up = self.given_up.load(Ordering::Relaxed);
-        Renewal::Allowed(if given_up { Reason::SlotGivenUp } else { Reason::SlotLost })
+        Ok(Renewal::Allowed(if given_up { Reason::SlotGivenUp } else { Reason::SlotLost }))
     }
 
     async fn wait_for_slot(&self, opened: &mut Opened) -> Result<(), SourceError> {

@@ -304,3 +304,21 @@ fn a_base_that_is_asked_for_is_tried_at_once_however_often_one_failed_before() {
     assert!(started.elapsed() < Duration::from_secs(30), "{:?}\n{}", started.elapsed(), daemon.said());
     assert_eq!(daemon.stop().0, exit::DONE);
 }
+
+/// A service manager starts the daemon again and again: a slot that is lost each time is not renewed each time.
+#[test]
+fn l11_a_slot_that_is_lost_twice_within_an_hour_is_an_alarm_for_the_next_process_too() {
+    let shop = Shop::ready(TABLE, &[]);
+    rows(&shop, 0, 5);
+    shop.drain();
+    let lose = "select pg_drop_replication_slot('holdfast_main')";
+    shop.sql(lose);
+    shop.drain();
+    assert_eq!(shop.gaps(), ["slot lost"]);
+    shop.sql(lose);
+    for _ in 0..2 {
+        let refused = shop.expect(&["run", "--until-caught-up"], exit::FAILED);
+        assert!(refused.stderr.contains("lost twice within an hour"), "{refused:?}");
+    }
+    assert_eq!(shop.sql("select count(*) from pg_replication_slots"), "0", "none was made");
+}

@@ -106,7 +106,7 @@ async fn blocked(observer: &mut Session, doing: &'static str, what: &str) -> Sou
             from pg_prepared_xacts order by prepared limit 3)";
     let who = texts(observer, oldest).await.unwrap_or_default().join("; ");
     let who = if who.is_empty() { "it has just ended".to_owned() } else { who };
-    let kind = SourceErrorKind::Unfit {
+    let kind = SourceErrorKind::Blocked {
         what: format!("{what} waited {} s for open transactions to end: {who}", SLOT_WAIT.as_secs()),
         remedy: "end them (a forgotten prepared transaction by ROLLBACK PREPARED), then do this again".to_owned(),
     };

@@ -90,18 +90,23 @@ async fn create_alone(session: &mut Session, item: &Item) -> Result<(), ConnectE
     session.simple(&item.sql).await.map(drop)
 }
 
-/// Sequences that belong to a column, and the column.
-const OWNED: &str = "SELECT s.oid::text, a.attname, n.nspname, c.relname, q.seqincrement, \
-    quote_ident(m.nspname) || '.' || quote_ident(s.relname) \
-    FROM pg_depend d JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S' JOIN pg_sequence q ON q.seqrelid = s.oid \
+/// Sequences that a column takes its values from, because it owns them or because its default asks them, and the column.
+const SERVED: &str = "SELECT s.oid::text, a.attname, n.nspname, c.relname, q.seqincrement, \
+    quote_ident(m.nspname) || '.' || quote_ident(s.relname), m.nspname, s.relname \
+    FROM (SELECT objid AS served, refobjid AS relid, refobjsubid AS attnum FROM pg_depend \
+            WHERE classid = 'pg_class'::regclass AND refclassid = 'pg_class'::regclass AND deptype IN ('a', 'i') \
+          UNION SELECT d.refobjid, f.adrelid, f.adnum FROM pg_depend d JOIN pg_attrdef f ON f.oid = d.objid \
+            WHERE d.classid = 'pg_attrdef'::regclass AND d.refclassid = 'pg_class'::regclass) d \
+    JOIN pg_class s ON s.oid = d.served AND s.relkind = 'S' JOIN pg_sequence q ON q.seqrelid = s.oid \
     JOIN pg_namespace m ON m.oid = s.relnamespace \
-    JOIN pg_class c ON c.oid = d.refobjid JOIN pg_namespace n ON n.oid = c.relnamespace \
-    JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = d.refobjsubid AND NOT a.attisdropped \
-    WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass AND d.deptype IN ('a', 'i') \
-    AND c.relkind IN ('r', 'p') AND a.atttypid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype)";
+    JOIN pg_class c ON c.oid = d.relid JOIN pg_namespace n ON n.oid = c.relnamespace \
+    JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = d.attnum AND NOT a.attisdropped \
+    WHERE c.relkind IN ('r', 'p') AND a.atttypid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype)";
 
-/// Sets every sequence as the base has it, and then on, where the rows are ahead of it: never behind its data.
-pub async fn set_sequences(session: &mut Session, manifest: &Manifest) -> Result<(), RestoreError> {
+/// Sets every sequence as the base has it, and then on, where the rows are ahead of it: never behind its data. Gives the
+/// names of those that no column's rows can tell of.
+pub async fn set_sequences(session: &mut Session, manifest: &Manifest) -> Result<Vec<String>, RestoreError> {
+    let mut alone: Vec<_> = manifest.sequences.iter().map(|one| (one.schema.clone(), one.name.clone())).collect();
     for sequence in &manifest.sequences {
         let name = format!("{}.{}", quote_ident(&sequence.schema), quote_ident(&sequence.name));
         let sql = format!(
@@ -114,9 +119,10 @@ pub async fn set_sequences(session: &mut Session, manifest: &Manifest) -> Result
         session.simple(&sql).await.map_err(doing)?;
     }
     let look = RestoreError::session("look for the columns that sequences serve");
-    let owned = session.simple(OWNED).await.map_err(look)?;
-    for row in owned.into_iter().flatten() {
+    let served = session.simple(SERVED).await.map_err(look)?;
+    for row in served.into_iter().flatten() {
         let text = |column| row.get(column).unwrap_or_default().to_owned();
+        alone.retain(|name| *name != (text(6), text(7)));
         let falling = text(4).starts_with('-');
         let (most, ahead) = if falling { ("min", "<") } else { ("max", ">") };
         let [oid, column, schema, table] =
@@ -131,7 +137,7 @@ pub async fn set_sequences(session: &mut Session, manifest: &Manifest) -> Result
         let doing = RestoreError::session(format!("move the sequence of {}.{} behind its rows", text(2), text(3)));
         session.simple(&sql).await.map_err(doing)?;
     }
-    Ok(())
+    Ok(alone.into_iter().map(|(schema, name)| format!("{schema}.{name}")).collect())
 }
 
 /// Takes back the replica identities that capture forced.

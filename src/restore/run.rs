@@ -175,7 +175,11 @@ impl Run<'_> {
         self.phase(Phase::Indexes, post.indexes.len() + post.constraints.len() + post.rest.len());
         self.finish_schema(&mut session, &post).await?;
         self.phase(Phase::Sequences, self.manifest.sequences.len());
-        finish::set_sequences(&mut session, &self.manifest).await?;
+        let alone = finish::set_sequences(&mut session, &self.manifest).await?;
+        if applied.transactions > 0 && !alone.is_empty() {
+            let what = format!("sequences that serve no column stand where the base has them: {}", alone.join(", "));
+            self.warnings.push(what);
+        }
         let tables = self.manifest.tables.iter();
         finish::give_identities_back(&mut session, tables, &mut self.warnings).await?;
         session.simple("ANALYZE").await.map_err(RestoreError::session("gather statistics"))?;

@@ -7,12 +7,13 @@ use futures::future::try_join_all;
 
 use crate::apply::postgres::sql::OWN_SCHEMA;
 use crate::codec::base::{Manifest, Table};
+use crate::codec::sqltext::statements;
 use crate::connect::{ConnectError, Session, quote_ident, quote_literal};
 use crate::restore::database::Door;
 use crate::restore::error::RestoreError;
 use crate::restore::load::{quoted, title};
 use crate::restore::progress::RestoreProgress;
-use crate::restore::schema::Item;
+use crate::restore::schema::{Item, names_owner};
 
 /// A setting that the target's version does not know, or a tablespace that it does not have, is left out.
 const UNKNOWN: [&str; 2] = ["42704", "22023"];
@@ -28,6 +29,31 @@ pub async fn create(session: &mut Session, item: &Item, warnings: &mut Vec<Strin
         // Every new database has a schema public, whoever made the source's.
         Err(error) if item.title.starts_with("SCHEMA public") && error.sqlstate() == Some("42P06") => Ok(()),
         Err(error) => Err(failed(item, error)),
+    }
+}
+
+/// What makes an item, and what names its owner where that may be refused: event triggers belong to superusers alone, and
+/// the roles that a restore makes are none.
+fn owners_apart(item: &Item) -> (String, Vec<String>) {
+    if !item.title.starts_with("EVENT TRIGGER ") {
+        return (item.sql.clone(), Vec::new());
+    }
+    let (owners, made): (Vec<_>, Vec<_>) =
+        statements(&item.sql).unwrap_or_else(|_| vec![&item.sql]).into_iter().partition(|sql| names_owner(sql));
+    (made.join("\n"), owners.into_iter().map(str::to_owned).collect())
+}
+
+/// Gives an item its owner; who may not own it here is told.
+async fn give(session: &mut Session, item: &Item, owner: &str, warnings: &mut Vec<String>) -> Result<(), RestoreError> {
+    match session.simple(owner).await {
+        Err(error) if error.sqlstate() == Some("42501") => {
+            warnings.push(format!(
+                "{} belongs to the role that restored it: who owned it at the source lacks the right to here",
+                item.title
+            ));
+            Ok(())
+        }
+        other => other.map(drop).map_err(|error| failed(item, error)),
     }
 }
 
@@ -167,12 +193,27 @@ pub async fn give_identities_back(
 }
 
 /// The last step: the mark of incompleteness goes, and event triggers come, together: they would fire at it.
-pub async fn unmark(session: &mut Session, event_triggers: &[Item]) -> Result<(), RestoreError> {
-    let mut sql = format!("BEGIN; DROP SCHEMA {OWN_SCHEMA} CASCADE;");
+pub async fn unmark(
+    session: &mut Session,
+    event_triggers: &[Item],
+    warnings: &mut Vec<String>,
+) -> Result<(), RestoreError> {
+    let doing = || RestoreError::session("create event triggers and complete the target");
+    let (mut sql, mut owners) = (format!("BEGIN; DROP SCHEMA {OWN_SCHEMA} CASCADE;"), Vec::new());
     for item in event_triggers {
-        sql.push_str(&item.sql);
+        let (made, of_item) = owners_apart(item);
+        sql.push_str(&made);
         sql.push('\n');
+        owners.extend(of_item.into_iter().map(|owner| (item, owner)));
     }
-    sql.push_str("COMMIT");
-    session.simple(&sql).await.map(drop).map_err(RestoreError::session("create event triggers and complete the target"))
+    session.simple(&sql).await.map_err(doing())?;
+    for (item, owner) in owners {
+        session.simple("SAVEPOINT owner").await.map_err(doing())?;
+        let told = warnings.len();
+        give(session, item, &owner, warnings).await?;
+        if warnings.len() > told {
+            session.simple("ROLLBACK TO SAVEPOINT owner").await.map_err(doing())?;
+        }
+    }
+    session.simple("COMMIT").await.map(drop).map_err(doing())
 }

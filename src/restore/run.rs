@@ -185,7 +185,7 @@ impl Run<'_> {
         session.simple("ANALYZE").await.map_err(RestoreError::session("gather statistics"))?;
         self.phase(Phase::Compare, self.wanted.len());
         let compared = compare::run(self.door(), &self.manifest, &self.wanted, (&applied, jobs), progress).await?;
-        finish::unmark(&mut session, &post.event_triggers).await?;
+        finish::unmark(&mut session, &post.event_triggers, &mut self.warnings).await?;
         session.close().await;
         Ok((rows, applied, compared))
     }

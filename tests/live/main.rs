@@ -17,6 +17,7 @@ mod catalog;
 mod check;
 mod copy;
 mod daemons;
+mod elsewhere;
 mod expire;
 mod fenced;
 mod guard;

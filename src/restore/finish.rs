@@ -12,6 +12,7 @@ use crate::connect::{ConnectError, Session, quote_ident, quote_literal};
 use crate::restore::database::Door;
 use crate::restore::error::RestoreError;
 use crate::restore::load::{quoted, title};
+use crate::restore::plan::GapRule;
 use crate::restore::progress::RestoreProgress;
 use crate::restore::schema::{Item, names_owner};
 
@@ -63,13 +64,19 @@ fn failed(item: &Item, error: ConnectError) -> RestoreError {
     RestoreError::session(format!("create {what}{hint}"))(error)
 }
 
-/// Creates items that do not depend on one another, `jobs` at once.
+/// What an item is called that rows do not keep to, since a gap holds others that they would need.
+pub fn left_out(item: &Item) -> String {
+    format!("left out: {}, which the rows across the gap do not keep to", item.title)
+}
+
+/// Creates items that do not depend on one another, `jobs` at once. Gives those that were left out, where a gap was allowed.
 pub async fn create_all(
     door: Door<'_>,
     items: &[Item],
-    jobs: usize,
+    (jobs, across): (usize, GapRule),
     progress: &dyn RestoreProgress,
-) -> Result<(), RestoreError> {
+) -> Result<Vec<String>, RestoreError> {
+    let omitted = Mutex::new(Vec::new());
     let queue = Mutex::new(items.iter().collect::<VecDeque<_>>());
     // Two that lock the same tables in another order: the server ends one, which is done again alone.
     let again = Mutex::new(Vec::new());
@@ -82,7 +89,12 @@ pub async fn create_all(
                 Err(error) if error.sqlstate() == Some("40P01") => {
                     again.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(item);
                 }
-                Err(error) => return Err(failed(item, error)),
+                Err(error) => match failed(item, error) {
+                    error if across == GapRule::Allow && error.is_about_rows() => {
+                        omitted.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(left_out(item));
+                    }
+                    error => return Err(error),
+                },
                 Ok(()) => progress.advance(1),
             }
             item = match next() {
@@ -103,7 +115,7 @@ pub async fn create_all(
         }
         session.close().await;
     }
-    Ok(())
+    Ok(omitted.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner))
 }
 
 async fn create_alone(session: &mut Session, item: &Item) -> Result<(), ConnectError> {

@@ -3,7 +3,7 @@
 use crate::config::Config;
 use crate::daemon::assemble;
 use crate::daemon::chain;
-use crate::daemon::jobs::{Ended, Job};
+use crate::daemon::jobs::{Ended, Job, together};
 use crate::daemon::schedule::{JobName, Trouble};
 use crate::daemon::verify::{self, Order, Verified};
 use crate::daemon::witness::{SlotSaid, SlotWitness};
@@ -32,12 +32,7 @@ impl Verify {
         Self { env: env.clone(), depth, bytes_per_second, expected }
     }
 
-    async fn verify(&self) -> Result<Vec<Verified>, (Trouble, String)> {
-        let listed = store::sources(&*self.env.store).await;
-        let stored = listed.map_err(|error| (Trouble::CouldNotTell, chain(&error)))?;
-        if let Some((gone, _)) = self.expected.iter().find(|(name, _)| !stored.contains(name)) {
-            return Err((Trouble::CouldNotTell, format!("the store holds nothing of source {gone}")));
-        }
+    async fn verify(&self, stored: Vec<SourceName>) -> Vec<Verified> {
         let order = Order { depth: self.depth, since: None, jobs: 1, bytes_per_second: Some(self.bytes_per_second) };
         let mut all = Vec::new();
         for name in stored {
@@ -49,7 +44,7 @@ impl Verify {
             }
             all.push(verified);
         }
-        Ok(all)
+        all
     }
 }
 
@@ -63,14 +58,19 @@ impl Job for Verify {
     }
 
     async fn run(&self) -> Ended {
-        let all = self.verify().await?;
+        let listed = store::sources(&*self.env.store).await;
+        let stored = listed.map_err(|error| (Trouble::CouldNotTell, chain(&error)))?;
+        let lost = self.expected.iter().filter(|(name, _)| !stored.contains(name));
+        let lost = lost.map(|(name, _)| (Trouble::CouldNotTell, format!("the store holds nothing of source {name}")));
+        let mut troubles: Vec<_> = lost.collect();
+        let all = self.verify(stored).await;
         let any = |wanted| all.iter().any(|verified| verified.outcome() == wanted);
-        let trouble = match (any(Outcome::Damaged), any(Outcome::CouldNotTell)) {
-            (true, _) => Trouble::Damaged,
-            (false, true) => Trouble::CouldNotTell,
-            (false, false) => return Ok(sound(&all)),
-        };
-        Err((trouble, found(&all)))
+        match (any(Outcome::Damaged), any(Outcome::CouldNotTell)) {
+            (true, _) => troubles.push((Trouble::Damaged, found(&all))),
+            (false, true) => troubles.push((Trouble::CouldNotTell, found(&all))),
+            (false, false) => {}
+        }
+        together(troubles).map_or_else(|| Ok(sound(&all)), Err)
     }
 }
 

@@ -19,6 +19,8 @@ pub struct Standing<'a> {
     pub source: &'a SourceName,
     /// Which server it was last, for a process that may not open the log.
     pub last_server: Option<&'a LastServer>,
+    /// Whether the publications are those of the last session, as far as is known.
+    pub same_publications: bool,
 }
 
 impl Standing<'_> {
@@ -73,6 +75,10 @@ impl Standing<'_> {
     pub async fn tail(self, mut history: History, held: &Held, from: Lsn) -> Result<Tail, LogError> {
         if from >= held.durable {
             return Ok(Tail::Quiet);
+        }
+        if !self.same_publications {
+            // What is sent again is chosen otherwise than it was, so that it ends otherwise proves nothing.
+            return Ok(Tail::Unknown);
         }
         if history.last().is_none_or(|last| last.to != held.durable.position()) {
             // Somebody wrote between our first look and our fence.

@@ -210,6 +210,7 @@ impl Capture {
         let logged = self.standing().logged(&history).await?;
         // The record of a life's session expires like everything else; the newest base is always there.
         let (system_id, timeline) = (logged.system_id.or(system_id), logged.timeline.or(timeline));
+        let same_publications = logged.publications.as_ref().is_none_or(|names| *names == self.settings.publications);
         opened.compare(&Logged { system_id, timeline, ..logged }).await?;
         if let Some(Err(error)) = self.last_server.as_ref().map(|file| file.keep(&opened.server())) {
             tracing::warn!(source = %self.settings.name, error = %error, "which server this is cannot be kept in state_dir");
@@ -224,7 +225,8 @@ impl Capture {
         self.tell_of_missing(&history.holes(), point);
         let held = held(&reign);
         let start = self.take_slot(&mut opened, &reign, &history, inheritance).await?;
-        let tail = self.standing().tail(history, &held, start.at).await?;
+        let standing = Standing { same_publications, ..self.standing() };
+        let tail = standing.tail(history, &held, start.at).await?;
         let known = Known { held, tail, shapes, passed_over, drain: until == Until::CaughtUp };
         let source = opened.stream(start, known).await?;
         let (context, begun) = (Box::new(PostgresContext::default()), self.env.clock.tick());
@@ -243,7 +245,8 @@ impl Capture {
     }
 
     const fn standing(&self) -> Standing<'_> {
-        Standing { env: &self.env, source: &self.settings.name, last_server: self.last_server.as_ref() }
+        let (env, source, last_server) = (&self.env, &self.settings.name, self.last_server.as_ref());
+        Standing { env, source, last_server, same_publications: true }
     }
 
     /// Frees the slot and makes sure that it serves. Each act on the server that cannot be taken back comes right behind a

@@ -18,7 +18,7 @@ fn what_belonged_to_a_superuser_is_restored_where_that_role_is_none() {
     let elsewhere = Postgres::start();
     let into = format!("main={}", elsewhere.url("shop"));
     let report = shop.json(&["restore", "--to", "latest", "--into", &into, "--yes"])["reports"][0].clone();
-    let warnings: Vec<_> = report["warnings"].as_array().unwrap().iter().map(|warning| warning.to_string()).collect();
+    let warnings: Vec<_> = report["warnings"].as_array().unwrap().iter().map(ToString::to_string).collect();
     let told: Vec<_> = warnings.iter().filter(|warning| warning.contains("belongs to the role")).collect();
     assert!(told.len() == 1 && told[0].contains("EVENT TRIGGER theirs"), "{warnings:?}");
     let there = "select (select count(*) from t), (select string_agg(evtname, ' ' order by 1) from pg_event_trigger), \

@@ -39,7 +39,7 @@ pub async fn write(
     window: &Window,
     (indexed, misses): (&mut BTreeSet<u32>, Misses),
 ) -> Result<BTreeMap<u32, u64>, ApplyError> {
-    let mut missed = BTreeMap::<u32, u64>::new();
+    let mut not_found = BTreeMap::<u32, u64>::new();
     let depth = window.tables.values().map(Vec::len).max().unwrap_or(0);
     for level in 0..depth {
         let stages = || {
@@ -61,7 +61,7 @@ pub async fn write(
             let Some((relid, rows)) = expected.get(&one.step).filter(|(_, rows)| *rows != one.rows) else { continue };
             match misses {
                 Misses::Refused => return Err(miscounted(tables, *relid, *rows, one.rows, window.commit_lsn)),
-                Misses::Counted => *missed.entry(*relid).or_default() += rows.abs_diff(one.rows),
+                Misses::Counted => *not_found.entry(*relid).or_default() += rows.abs_diff(one.rows),
             }
         }
         for relid in stages() {
@@ -70,7 +70,7 @@ pub async fn write(
             }
         }
     }
-    Ok(missed)
+    Ok(not_found)
 }
 
 fn stage_of(window: &Window, relid: u32, level: usize) -> Option<&Stage> {

@@ -62,7 +62,7 @@ pub struct Known {
 }
 
 /// What the log says of the server that it was captured from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Logged {
     /// The last durable position.
     pub durable: Lsn,
@@ -70,6 +70,8 @@ pub struct Logged {
     pub system_id: Option<u64>,
     /// The timeline that it was on.
     pub timeline: Option<u32>,
+    /// The publications that it was read from.
+    pub publications: Option<Vec<String>>,
 }
 
 impl Logged {
@@ -80,7 +82,9 @@ impl Logged {
         let session: serde_json::Value = serde_json::from_slice(json).map_err(|_| foreign)?;
         let system_id = session.get("system_id").and_then(|id| id.as_str()?.parse().ok()).ok_or(foreign)?;
         let timeline = session.get("timeline").and_then(|id| id.as_u64()?.try_into().ok()).ok_or(foreign)?;
-        Ok(Self { durable, system_id: Some(system_id), timeline: Some(timeline) })
+        let name = |name: &serde_json::Value| name.as_str().map(str::to_owned);
+        let publications = session.get("publications").and_then(|names| names.as_array()?.iter().map(name).collect());
+        Ok(Self { durable, system_id: Some(system_id), timeline: Some(timeline), publications })
     }
 }
 
@@ -231,6 +235,7 @@ impl Opened {
             "server_version": self.session.version_num(),
             "slot": slot,
             "start": start.at.to_string(),
+            "publications": self.settings.publications,
         });
         let mut first = vec![Arrival::Record(Record::own(Kind::Session, Bytes::from(session.to_string())))];
         if let Some(gap) = &start.gap {
@@ -355,5 +360,9 @@ mod tests {
             let said = Logged::of(record.as_bytes(), Lsn::new(7)).ok();
             assert_eq!(said.map(|said| (said.system_id.unwrap(), said.timeline.unwrap())), read, "{why}");
         }
+        let publications = |record: &str| Logged::of(record.as_bytes(), Lsn::new(7)).unwrap().publications;
+        let reads = r#"{"system_id":"9","timeline":3,"publications":["a","b"]}"#;
+        assert_eq!(publications(reads), Some(vec!["a".to_owned(), "b".to_owned()]));
+        assert_eq!(publications(r#"{"system_id":"9","timeline":3}"#), None, "an older record does not say");
     }
 }

@@ -39,15 +39,28 @@ pub async fn run(scene: &Scene, args: &RestoreArgs) -> Result<Exit, Failure> {
     out::confirm(args.yes, &sentence)?;
     let mut reports = Vec::new();
     for (plan, destination) in plans.into_iter().zip(&destinations) {
-        reports.push(one(scene, &env, args, plan, destination).await?);
+        match one(scene, &env, args, plan, destination).await {
+            Ok(report) => reports.push(report),
+            Err(failure) => {
+                // What was restored before stands, and its report must not go with the error.
+                let answer = json!({ "reports": reports, "failed": destination.source.to_string() });
+                if !reports.is_empty()
+                    && let Err(untold) = tell(scene, args, &answer, &reports)
+                {
+                    out::warn(&crate::daemon::chain(&*untold.error));
+                }
+                return Err(failure);
+            }
+        }
     }
-    let answer = json!({ "reports": reports });
-    if let Some(path) = &args.report {
-        write_report(path, &answer)?;
-    }
-    let text: Vec<_> = reports.iter().map(text).collect();
-    scene.out.answer(&answer, &text.join("\n"));
+    tell(scene, args, &json!({ "reports": reports }), &reports)?;
     Ok(Exit::Done)
+}
+
+fn tell(scene: &Scene, args: &RestoreArgs, answer: &serde_json::Value, done: &[RestoreReport]) -> Result<(), Failure> {
+    let text: Vec<_> = done.iter().map(text).collect();
+    scene.out.answer(answer, &text.join("\n"));
+    args.report.as_ref().map_or(Ok(()), |path| write_report(path, answer))
 }
 
 /// The sources to restore: those that were given a database, or for a dry run all that the store holds.

@@ -142,7 +142,19 @@ impl BaseKeeper {
             }
             let wait = RETRY_AFTER.saturating_mul(1 << failures.min(7)).min(RETRY_AFTER_MAX);
             failures += 1;
-            sleep(&*self.env.clock, wait).await;
+            self.rest(wait).await;
+        }
+    }
+
+    /// Waits after a failure. Whoever asks for a base is not kept waiting; a gap is.
+    async fn rest(&self, wait: Duration) {
+        let due = self.env.clock.tick().after(wait);
+        while !self.wants.lock().unwrap_or_else(PoisonError::into_inner).demanded {
+            tokio::select! {
+                biased;
+                () = self.wake.notified() => {}
+                () = self.env.clock.sleep_until(due) => return,
+            }
         }
     }
 

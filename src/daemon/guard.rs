@@ -65,7 +65,9 @@ impl Guard {
 
     async fn watch(&self, mut pulse: watch::Receiver<Pulse>) {
         while pulse.changed().await.is_ok() {
-            let seen = pulse.borrow_and_update().clone();
+            let mut seen = pulse.borrow_and_update().clone();
+            // Another installation in the same cluster may call its source as we do.
+            seen.slot = seen.slot.filter(|slot| slot.elsewhere.is_none());
             let now = self.clock().tick();
             self.board.update(&self.source, |state| state.beat(&seen, now));
             let retained = seen.slot.map_or(0, |slot| slot.retained_bytes);

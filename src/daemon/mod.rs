@@ -29,6 +29,7 @@ pub mod policy;
 pub mod promote;
 pub mod schedule;
 pub mod serve;
+pub mod standing;
 pub mod status;
 pub mod strangers;
 pub mod supervise;

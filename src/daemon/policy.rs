@@ -96,6 +96,10 @@ const fn source_verdict(kind: &SourceErrorKind) -> (Verdict, &'static str) {
         SourceErrorKind::OtherHistory { .. } => (Verdict::GiveUp, "The server's history is not the log's"),
         SourceErrorKind::Protocol { .. } => (Verdict::Again(Duration::from_secs(30)), "The server broke the protocol"),
         SourceErrorKind::Unfit { .. } => (Verdict::GiveUp, "The source lacks what capture needs"),
+        // Nothing is wrong with the source: who waits long enough gets there, and others may have to end something first.
+        SourceErrorKind::Blocked { .. } => {
+            (Verdict::Again(Duration::from_mins(1)), "A new slot waits for open transactions")
+        }
         SourceErrorKind::Scripted => (Verdict::Again(Duration::ZERO), "A script said so"),
     }
 }
@@ -155,5 +159,14 @@ mod tests {
         assert!(matches!(damaged, Verdict::Again(_)) && sentence.contains("damaged"), "{sentence}");
         let silent = StoreError::new(Op::List, "keys/", StoreErrorKind::Unavailable);
         assert_eq!(told(ObjectErrorKind::LaterWraps(silent)).1, "The store does not take segments");
+    }
+
+    #[test]
+    fn l9_what_others_hold_up_is_tried_again_and_what_is_wrong_with_the_source_is_not() {
+        let (what, remedy) = ("a test".to_owned(), "nothing".to_owned());
+        let blocked = SourceErrorKind::Blocked { what: what.clone(), remedy: remedy.clone() }.when("waiting");
+        let unfit = SourceErrorKind::Unfit { what, remedy }.when("looking");
+        assert_eq!(verdict(&blocked.into()).0, Verdict::Again(Duration::from_mins(1)));
+        assert_eq!(verdict(&unfit.into()).0, Verdict::GiveUp);
     }
 }

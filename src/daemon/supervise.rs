@@ -20,7 +20,7 @@ use crate::daemon::lastserver::LastServer;
 use crate::daemon::metrics as words;
 use crate::daemon::pipeline::{Ended, Observer, Pipeline, PipelineError};
 use crate::daemon::policy::{self, Verdict};
-use crate::log::session::last_session;
+use crate::daemon::standing::Standing;
 use crate::log::{CutRule, Durable, History, Hole, LogEnv, LogError, Reign, Writer, fence};
 use crate::model::{Epoch, Lsn, Tick};
 use crate::source::postgres::context::PostgresContext;
@@ -207,9 +207,10 @@ impl Capture {
         }
         let BaseKnows { shapes, passed_over, system_id, timeline, point } = self.bases.newest_knows();
         let history = History::load(&self.env, &self.settings.name).await?;
-        let logged = self.logged(&history).await?;
+        let logged = self.standing().logged(&history).await?;
         // The record of a life's session expires like everything else; the newest base is always there.
         let (system_id, timeline) = (logged.system_id.or(system_id), logged.timeline.or(timeline));
+        let same_publications = logged.publications.as_ref().is_none_or(|names| *names == self.settings.publications);
         opened.compare(&Logged { system_id, timeline, ..logged }).await?;
         if let Some(Err(error)) = self.last_server.as_ref().map(|file| file.keep(&opened.server())) {
             tracing::warn!(source = %self.settings.name, error = %error, "which server this is cannot be kept in state_dir");
@@ -223,8 +224,10 @@ impl Capture {
         inheritance.epoch = Some(reign.epoch);
         self.tell_of_missing(&history.holes(), point);
         let held = held(&reign);
-        let start = self.take_slot(&mut opened, &reign, inheritance).await?;
-        let known = Known { held, shapes, passed_over, drain: until == Until::CaughtUp };
+        let start = self.take_slot(&mut opened, &reign, &history, inheritance).await?;
+        let standing = Standing { same_publications, ..self.standing() };
+        let tail = standing.tail(history, &held, start.at).await?;
+        let known = Known { held, tail, shapes, passed_over, drain: until == Until::CaughtUp };
         let source = opened.stream(start, known).await?;
         let (context, begun) = (Box::new(PostgresContext::default()), self.env.clock.tick());
         let fence = reign.next.before();
@@ -241,27 +244,9 @@ impl Capture {
         Ok(Pipeline::new(writer, Box::new(source), Arc::clone(&self.env.clock), observer))
     }
 
-    /// What the log says of the server that it is of; where its key is out of reach, what the state folder says.
-    async fn logged(&self, history: &History) -> Result<Logged, LogError> {
-        let durable = history.last().map_or(Lsn::ZERO, |last| Lsn::from(last.to));
-        let unknown = Logged { durable, ..Logged::default() };
-        if !history.blind {
-            match last_session(&self.env, &self.settings.name, history).await {
-                Ok(None) => return Ok(unknown),
-                Ok(Some(session)) => {
-                    return Logged::of(&session.wire, durable).map_err(|error| session.unreadable(error));
-                }
-                Err(error) if error.is_out_of_reach() => {}
-                Err(error) => return Err(error),
-            }
-        }
-        let kept = self.last_server.as_ref().and_then(LastServer::recall);
-        let kept = kept.and_then(|json| Logged::of(&json, durable).ok());
-        if kept.is_none() && history.log.is_some() {
-            let sentence = "this process may not open the log and has no file of the last server in state_dir";
-            tracing::warn!(source = %self.settings.name, "{sentence}: whether the server is the log's is not compared");
-        }
-        Ok(kept.unwrap_or(unknown))
+    const fn standing(&self) -> Standing<'_> {
+        let (env, source, last_server) = (&self.env, &self.settings.name, self.last_server.as_ref());
+        Standing { env, source, last_server, same_publications: true }
     }
 
     /// Frees the slot and makes sure that it serves. Each act on the server that cannot be taken back comes right behind a
@@ -270,6 +255,7 @@ impl Capture {
         &self,
         opened: &mut Opened,
         reign: &Reign,
+        history: &History,
         inheritance: &mut Inheritance,
     ) -> Result<Start, PipelineError> {
         let still_ours = || fence::still_ours(&self.env, &self.settings.name, reign.epoch, reign.next);
@@ -279,7 +265,7 @@ impl Capture {
         match opened.reconcile(held).await? {
             Found::Usable(start) => Ok(start),
             Found::Useless(old) => {
-                let renewal = self.renewal(inheritance);
+                let renewal = self.renewal(history, inheritance).await?;
                 still_ours().await?;
                 let start = opened.renew(old, held, renewal).await?;
                 inheritance.renewed = Some(self.env.clock.tick());
@@ -306,13 +292,17 @@ impl Capture {
         }
     }
 
-    fn renewal(&self, inheritance: &Inheritance) -> Renewal {
+    /// Whether a slot may be made. A process that was just started asks the log: a service manager's restarts would make one
+    /// after the other.
+    async fn renewal(&self, history: &History, inheritance: &Inheritance) -> Result<Renewal, LogError> {
         let now = self.env.clock.tick();
-        if inheritance.renewed.is_some_and(|before| now.since(before) < RENEW_EVERY) {
-            return Renewal::Refused;
+        let here = inheritance.renewed.is_some_and(|before| now.since(before) < RENEW_EVERY);
+        let then = self.env.clock.now().earlier_by(RENEW_EVERY);
+        if here || self.standing().renewed_since(history, then).await? {
+            return Ok(Renewal::Refused);
         }
         let given_up = self.given_up.load(Ordering::Relaxed);
-        Renewal::Allowed(if given_up { Reason::SlotGivenUp } else { Reason::SlotLost })
+        Ok(Renewal::Allowed(if given_up { Reason::SlotGivenUp } else { Reason::SlotLost }))
     }
 
     async fn wait_for_slot(&self, opened: &mut Opened) -> Result<(), SourceError> {

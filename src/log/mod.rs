@@ -33,6 +33,7 @@ pub mod reader;
 pub mod retention;
 pub mod rewrap;
 pub mod session;
+pub mod tail;
 pub mod scrub;
 pub mod wrapped;
 pub mod writer;

@@ -180,6 +180,11 @@ impl RestoreError {
 }
 
 impl RestoreError {
+    /// Whether rows do not keep to what the schema says of them (class 23 of the server's codes).
+    pub fn is_about_rows(&self) -> bool {
+        matches!(self, Self::Session { source, .. } if source.sqlstate().is_some_and(|state| state.starts_with("23")))
+    }
+
     /// Whether a key is out of this process's reach, rather than something damaged.
     pub const fn is_out_of_reach(&self) -> bool {
         matches!(self, Self::Log(error) if error.is_out_of_reach())

@@ -99,6 +99,8 @@ pub struct Plan {
     pub stop: Cut,
     /// Tables that will not be exact, by schema and name.
     pub inexact: Vec<String>,
+    /// Whether it leads across gaps, as the operator allowed: then changes may be of rows that are not there.
+    pub across: GapRule,
     /// What a person should know before.
     pub warnings: Vec<String>,
 }
@@ -208,6 +210,7 @@ impl Facts {
     pub fn plan(&self, source: &SourceName, asked: &Target, cut: Cut, rule: GapRule) -> Result<Plan, NotRestorable> {
         let (mut warnings, mut inexact) = (Vec::new(), Vec::new());
         let chosen = self.bases.iter().rev().find(|base| self.reaches(base, asked, &cut) && self.clear(base, &cut));
+        let across = chosen.map_or(rule, |_| GapRule::Refuse);
         let base = match (chosen, rule) {
             (Some(base), _) => base,
             (None, GapRule::Allow) => {
@@ -228,7 +231,7 @@ impl Facts {
         let bytes = segments.iter().map(|entry| entry.bytes).fold(base.bytes, u64::saturating_add);
         let log = self.log.filter(|_| !segments.is_empty());
         let (source, asked, point) = (source.clone(), asked.clone(), base.point);
-        Ok(Plan { source, asked, base: base.base, point, log, segments, bytes, stop: cut, inexact, warnings })
+        Ok(Plan { source, asked, base: base.base, point, log, segments, bytes, stop: cut, inexact, across, warnings })
     }
 
     /// Whether the base holds nothing that the target excludes, and the log leads from it to the stop.

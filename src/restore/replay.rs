@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use crate::apply::postgres::{Applied, Applier, RowIdentity, ShapeColumn, TableShape, Transaction};
+use crate::apply::postgres::{Applied, Applier, Misses, RowIdentity, ShapeColumn, TableShape, Transaction};
 use crate::codec::base::{Identity, Manifest, Table, TableColumn};
 use crate::connect::Session;
 use crate::log::{Item, Items, LogEnv};
 use crate::model::{LogId, Lsn, Position, Xid};
 use crate::restore::error::RestoreError;
-use crate::restore::plan::Plan;
+use crate::restore::plan::{GapRule, Plan};
 use crate::restore::progress::RestoreProgress;
 use crate::restore::run::RestoreOrder;
 use crate::restore::scan::{Place, commit_lsn};
@@ -58,7 +58,11 @@ pub async fn run(
             passed.insert(table.relid);
         }
     }
-    let mut applier = Applier::new(session, shapes, passed, order.window).await?;
+    let misses = match plan.across {
+        GapRule::Refuse => Misses::Refused,
+        GapRule::Allow => Misses::Counted,
+    };
+    let mut applier = Applier::new(session, shapes, passed, order.window).await?.bearing(misses);
     let reached = Replay { env, plan, log, progress, begun: None }.read(&mut applier).await?;
     if reached < plan.stop.position {
         return Err(RestoreError::Short { reached: Lsn::from(reached), planned: Lsn::from(plan.stop.position) });
@@ -124,7 +128,8 @@ impl Replay<'_> {
                     applier.void().await?;
                 }
             }
-            Item::Session(_) | Item::Gap(_) | Item::Heartbeat(_) => {}
+            Item::Gap(_) => applier.gap().await?,
+            Item::Session(_) | Item::Heartbeat(_) => {}
         }
         Ok(())
     }

@@ -6,6 +6,8 @@
 //! * L4: every object is proved before a byte of it is used; what does not add up ends the restore.
 //! * L11: whatever ends it leaves the target marked incomplete, and a second restore into it is refused.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
 use crate::apply::postgres::{Applied, Transaction, WindowRule};
@@ -19,7 +21,7 @@ use crate::restore::database::{Door, create_roles};
 use crate::restore::error::RestoreError;
 use crate::restore::finish;
 use crate::restore::load::Load;
-use crate::restore::plan::Plan;
+use crate::restore::plan::{GapRule, Plan};
 use crate::restore::progress::{Phase, RestoreProgress};
 use crate::restore::replay;
 use crate::restore::schema::{self, Choice, PostData, Roles};
@@ -170,18 +172,23 @@ impl Run<'_> {
         let load = Load { env: self.env, manifest: &self.manifest, door: self.door(), jobs, progress };
         let rows = load.run(&self.wanted).await?;
         self.phase(Phase::Keys, post.keys.len());
-        finish::create_all(self.door(), &post.keys, jobs, progress).await?;
+        finish::create_all(self.door(), &post.keys, (jobs, GapRule::Refuse), progress).await?;
         let applied = self.replay().await?;
+        self.tell_of_misses(&applied);
         self.phase(Phase::Indexes, post.indexes.len() + post.constraints.len() + post.rest.len());
         self.finish_schema(&mut session, &post).await?;
         self.phase(Phase::Sequences, self.manifest.sequences.len());
-        finish::set_sequences(&mut session, &self.manifest).await?;
+        let alone = finish::set_sequences(&mut session, &self.manifest).await?;
+        if applied.transactions > 0 && !alone.is_empty() {
+            let what = format!("sequences that serve no column stand where the base has them: {}", alone.join(", "));
+            self.warnings.push(what);
+        }
         let tables = self.manifest.tables.iter();
         finish::give_identities_back(&mut session, tables, &mut self.warnings).await?;
         session.simple("ANALYZE").await.map_err(RestoreError::session("gather statistics"))?;
         self.phase(Phase::Compare, self.wanted.len());
         let compared = compare::run(self.door(), &self.manifest, &self.wanted, (&applied, jobs), progress).await?;
-        finish::unmark(&mut session, &post.event_triggers).await?;
+        finish::unmark(&mut session, &post.event_triggers, &mut self.warnings).await?;
         session.close().await;
         Ok((rows, applied, compared))
     }
@@ -231,12 +238,29 @@ impl Run<'_> {
         replay::run(self.env, self.order, what, session, self.progress).await
     }
 
+    fn tell_of_misses(&mut self, applied: &Applied) {
+        for table in &self.manifest.tables {
+            if let Some(changes) = applied.missed.get(&table.relid) {
+                let table = format!("{}.{}", table.schema, table.name);
+                self.warnings
+                    .push(format!("{changes} changes of table {table} did not find their rows: a gap holds them"));
+            }
+        }
+    }
+
     async fn finish_schema(&mut self, session: &mut Session, post: &PostData) -> Result<(), RestoreError> {
-        let jobs = self.order.jobs.max(1);
-        finish::create_all(self.door(), &post.indexes, jobs, self.progress).await?;
-        finish::create_all(self.door(), &post.constraints, jobs, self.progress).await?;
+        let (jobs, across) = (self.order.jobs.max(1), self.order.plan.across);
+        for items in [&post.indexes, &post.constraints] {
+            let left_out = finish::create_all(self.door(), items, (jobs, across), self.progress).await?;
+            self.warnings.extend(left_out);
+        }
         for item in &post.rest {
-            finish::create(session, item, &mut self.warnings).await?;
+            match finish::create(session, item, &mut self.warnings).await {
+                Err(error) if across == GapRule::Allow && error.is_about_rows() => {
+                    self.warnings.push(finish::left_out(item));
+                }
+                other => other?,
+            }
             self.progress.advance(1);
         }
         Ok(())
@@ -291,9 +315,17 @@ impl Run<'_> {
             phases: phases.map(|((phase, begun), end)| (*phase, end.since(*begun).as_secs_f64())).collect(),
             seconds: now.since(self.begun).as_secs_f64(),
             tables,
-            inexact: plan.inexact.clone(),
+            inexact: self.inexact(applied),
             warnings: self.warnings,
         }
+    }
+
+    /// Tables of which the plan knew, and those whose changes did not find their rows.
+    fn inexact(&self, applied: &Applied) -> Vec<String> {
+        let missed = self.manifest.tables.iter().filter(|table| applied.missed.contains_key(&table.relid));
+        let missed = missed.map(|table| format!("{}.{}", table.schema, table.name));
+        let all: BTreeSet<_> = self.order.plan.inexact.iter().cloned().chain(missed).collect();
+        all.into_iter().collect()
     }
 }
 

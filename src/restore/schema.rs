@@ -83,7 +83,7 @@ fn item(entry: &Entry<'_>, roles: Roles, settings: &BTreeMap<&str, &str>) -> Res
 }
 
 /// `ALTER … OWNER TO name;` and nothing else.
-fn names_owner(sql: &str) -> bool {
+pub fn names_owner(sql: &str) -> bool {
     let owner = sql.strip_prefix("ALTER ").and_then(|sql| sql.rsplit_once(" OWNER TO ")).map(|(_, owner)| owner);
     let quoted = |name: &str| name.starts_with('"') && name.ends_with('"');
     let plain = |name: &str| name.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '$');

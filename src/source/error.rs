@@ -64,6 +64,14 @@ pub enum SourceErrorKind {
         /// What to do.
         remedy: String,
     },
+    /// Open transactions of others were waited for in vain.
+    #[error("{what}; {remedy}")]
+    Blocked {
+        /// What waited, and for whom.
+        what: String,
+        /// What to do.
+        remedy: String,
+    },
     /// A scripted source was told to fail.
     #[error("the script says: fail")]
     Scripted,

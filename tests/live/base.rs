@@ -29,7 +29,8 @@ use crate::init::{LOGICAL, initialised};
 use crate::scale::scale;
 use crate::servers::Postgres;
 
-fn env(store: Arc<dyn Store>) -> LogEnv {
+/// A log's surroundings, with a key of its own.
+pub(crate) fn env(store: Arc<dyn Store>) -> LogEnv {
     LogEnv {
         store,
         keys: Arc::new(Keyring::of_file(FileKey::fresh(&SeededEntropy::new(7)))),
@@ -39,20 +40,20 @@ fn env(store: Arc<dyn Store>) -> LogEnv {
     }
 }
 
-fn main_source() -> SourceName {
+pub(crate) fn main_source() -> SourceName {
     "main".parse().unwrap()
 }
 
-fn order(target: ConnectTarget) -> BaseOrder {
+pub(crate) fn order(target: ConnectTarget) -> BaseOrder {
     BaseOrder { source: main_source(), target, jobs: 2, log: None, claims: None }
 }
 
-fn nobody() -> Arc<dyn BaseProgress> {
+pub(crate) fn nobody() -> Arc<dyn BaseProgress> {
     Arc::new(NoProgress)
 }
 
 /// The plain bytes of all parts, by what they hold; every part is checked against the manifest.
-async fn contents(env: &LogEnv, manifest: &Manifest) -> BTreeMap<String, Vec<u8>> {
+pub(crate) async fn contents(env: &LogEnv, manifest: &Manifest) -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::<String, Vec<u8>>::new();
     for part in &manifest.parts {
         let key = layout::base_part(&main_source(), manifest.base, part.number);
@@ -79,7 +80,7 @@ async fn contents(env: &LogEnv, manifest: &Manifest) -> BTreeMap<String, Vec<u8>
     found
 }
 
-fn table<'m>(manifest: &'m Manifest, name: &str) -> &'m Table {
+pub(crate) fn table<'m>(manifest: &'m Manifest, name: &str) -> &'m Table {
     manifest.tables.iter().find(|table| format!("{}.{}", table.schema, table.name) == name).unwrap()
 }
 

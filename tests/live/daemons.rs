@@ -290,3 +290,40 @@ fn l3_a_lost_object_shows_on_the_board_and_a_new_base_comes_by_itself() {
     assert_eq!((again.stop().0, shop.bases()), (exit::DONE, 2));
     shop.expect(&["verify"], exit::DAMAGED);
 }
+
+/// After a failed base the keeper waits, longer each time; whoever asks for one is not kept waiting with it.
+#[test]
+fn a_base_that_is_asked_for_is_tried_at_once_however_often_one_failed_before() {
+    let shop = Shop::ready(TABLE, &[]);
+    let daemon = shop.capturing();
+    fs::rename(shop.path("store/base"), shop.path("away")).unwrap();
+    fs::write(shop.path("store/base"), "no folder").unwrap();
+    let started = std::time::Instant::now();
+    for _ in 0..4 {
+        let failed = shop.run(&["backup"]);
+        assert_ne!(failed.code, exit::DONE, "{failed:?}");
+    }
+    fs::remove_file(shop.path("store/base")).unwrap();
+    fs::rename(shop.path("away"), shop.path("store/base")).unwrap();
+    shop.ok(&["backup"]);
+    assert!(started.elapsed() < Duration::from_secs(30), "{:?}\n{}", started.elapsed(), daemon.said());
+    assert_eq!(daemon.stop().0, exit::DONE);
+}
+
+/// A service manager starts the daemon again and again: a slot that is lost each time is not renewed each time.
+#[test]
+fn l11_a_slot_that_is_lost_twice_within_an_hour_is_an_alarm_for_the_next_process_too() {
+    let shop = Shop::ready(TABLE, &[]);
+    rows(&shop, 0, 5);
+    shop.drain();
+    let lose = "select pg_drop_replication_slot('holdfast_main')";
+    shop.sql(lose);
+    shop.drain();
+    assert_eq!(shop.gaps(), ["slot lost"]);
+    shop.sql(lose);
+    for _ in 0..2 {
+        let refused = shop.expect(&["run", "--until-caught-up"], exit::FAILED);
+        assert!(refused.stderr.contains("lost twice within an hour"), "{refused:?}");
+    }
+    assert_eq!(shop.sql("select count(*) from pg_replication_slots"), "0", "none was made");
+}

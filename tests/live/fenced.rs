@@ -9,6 +9,7 @@ use holdfast::daemon::board::Board;
 use holdfast::daemon::guard::Guard;
 use holdfast::daemon::pipeline::PipelineError;
 use holdfast::daemon::supervise::{BaseKnows, Bases, Capture, Outcome, Until};
+use holdfast::log::tail::Tail;
 use holdfast::log::{CutRule, LogEnv, LogError, fence};
 use holdfast::model::{ObjectKey, SourceName};
 use holdfast::source::postgres::names;
@@ -104,7 +105,8 @@ async fn stream(site: &Site) -> PostgresSource {
     let reign = fence::take(&env, &main_source(), None).await.unwrap();
     let held = Held { durable: reign.cursor.to.into(), latest: reign.cursor.to_time };
     let Found::Usable(start) = opened.reconcile(held).await.unwrap() else { panic!("the slot serves") };
-    let known = Known { held, shapes: None, passed_over: std::collections::BTreeSet::new(), drain: false };
+    let passed_over = std::collections::BTreeSet::new();
+    let known = Known { held, tail: Tail::Unknown, shapes: None, passed_over, drain: false };
     opened.stream(start, known).await.unwrap()
 }
 

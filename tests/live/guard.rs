@@ -2,11 +2,23 @@
 
 use std::fs;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::time::Duration;
 
+use holdfast::clock::SystemClock;
 use holdfast::codec::gap::Reason;
+use holdfast::connect::{Mode, Session};
+use holdfast::daemon::board::Board;
+use holdfast::daemon::guard::Guard;
+use holdfast::source::SourceErrorKind;
+use holdfast::source::postgres::init::IdentityRule;
+use holdfast::source::postgres::slot;
+use holdfast::store::MemoryStore;
 use rustix::process::Signal;
 
+use crate::base::env;
+use crate::init::{LOGICAL, initialised};
+use crate::servers::Postgres;
 use crate::site::{Load, Site};
 
 const MIB: u64 = 1024 * 1024;
@@ -71,4 +83,29 @@ async fn l12_a_slot_that_holds_back_less_than_its_limit_is_kept_while_the_store_
     let captured = site.captured().await;
     captured.must_be(recorded, "after the store was away");
     assert_eq!(captured.gaps, []);
+}
+
+/// Two databases of one cluster, both captured as `main`: the slots have one name, and only one of the two is there.
+#[tokio::test(flavor = "multi_thread")]
+async fn l12_a_slot_of_another_database_is_not_given_up_for_ours() {
+    let server = Postgres::start_with(&LOGICAL);
+    initialised(&server, IdentityRule::Full).await;
+    server.psql("postgres", "create database other");
+    server.psql("postgres", "create table t (a int); insert into t select generate_series(1, 10000)");
+    let guard = Guard {
+        source: "main".parse().unwrap(),
+        target: server.target().with_database("other"),
+        slot: "holdfast_main".to_owned(),
+        heartbeat: Duration::from_secs(1),
+        slot_bytes_max: 1,
+        board: Arc::new(Board::default()),
+        given_up: Arc::new(AtomicBool::new(false)),
+        env: env(Arc::new(MemoryStore::new())),
+    };
+    drop(tokio::time::timeout(Duration::from_secs(4), guard.run()).await);
+    let other = server.target().with_database("other");
+    let mut session = Session::connect(&other, Mode::Sql, &SystemClock::new(), &[]).await.unwrap();
+    let error = slot::give_up(&mut session, "holdfast_main", &SystemClock::new()).await.unwrap_err();
+    assert!(matches!(error.kind, SourceErrorKind::Unfit { .. }), "{error:?}");
+    assert_eq!(server.psql("postgres", "select count(*) from pg_replication_slots"), "1");
 }

@@ -11,11 +11,13 @@
 mod apply;
 mod auth;
 mod base;
+mod base_beside;
 mod bucket;
 mod catalog;
 mod check;
 mod copy;
 mod daemons;
+mod elsewhere;
 mod expire;
 mod fenced;
 mod guard;

@@ -306,3 +306,25 @@ fn what_a_daemon_that_was_killed_in_a_base_left_is_swept_and_what_another_may_be
     shop.expect(&["verify"], exit::DONE);
     assert_eq!(shop.restored("latest", "swept", SUM), "1000|499500");
 }
+
+#[test]
+fn what_was_restored_before_another_source_failed_is_told_all_the_same() {
+    let shop = filled();
+    shop.server.psql("postgres", "create database second");
+    let text = fs::read_to_string(shop.path("holdfast.toml")).unwrap();
+    let second = format!("[[source]]\nname = \"second\"\npostgres = \"{}\"\n[log]", shop.server.url("second"));
+    shop.write("holdfast.toml", &text.replace("[log]", &second));
+    shop.ok(&["init"]);
+    shop.ok(&["backup", "second"]);
+    shop.drain();
+    let (first, full) = (shop.destination("first"), format!("second={}", shop.server.url("shop")));
+    let report = shop.path("report.json");
+    let arguments = ["restore", "--to", "latest", "--into", &first, "--into", &full, "--yes", "--report"];
+    let ran = shop.expect(&[&["--json"], &arguments[..], &[report.to_str().unwrap()]].concat(), exit::NOT_RESTORABLE);
+    says(&ran, "not empty");
+    for told in [ran.stdout, fs::read_to_string(report).unwrap()] {
+        let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+        assert_eq!((&told["reports"][0]["source"], &told["failed"]), (&"main".into(), &"second".into()), "{told}");
+    }
+    assert_eq!(shop.server.psql("first", SUM), "10|45");
+}

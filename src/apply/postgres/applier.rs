@@ -53,6 +53,18 @@ pub struct Applied {
     pub counts: BTreeMap<u32, Counts>,
     /// The last of them.
     pub last: Option<Transaction>,
+    /// How many changes were of rows that were not as the log has them, by the table's OID at the source.
+    pub missed: BTreeMap<u32, u64>,
+}
+
+/// What to do about a change of a row that is not as the log has it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Misses {
+    /// It is damage, and ends everything.
+    #[default]
+    Refused,
+    /// History lacks a stretch, and the row with it: the change is counted.
+    Counted,
 }
 
 /// The transaction whose messages are coming.
@@ -82,6 +94,7 @@ pub struct Applier {
     open: Open,
     pending: Applied,
     indexed: BTreeSet<u32>,
+    misses: Misses,
 }
 
 impl Applier {
@@ -107,6 +120,7 @@ impl Applier {
             open: Open::None,
             pending: Applied::default(),
             indexed: BTreeSet::new(),
+            misses: Misses::Refused,
         };
         this.identity_columns("BY DEFAULT").await?;
         Ok(this)
@@ -120,6 +134,21 @@ impl Applier {
             }
         }
         Ok(())
+    }
+
+    /// Takes a log that lacks a stretch.
+    #[must_use]
+    pub const fn bearing(mut self, misses: Misses) -> Self {
+        self.misses = misses;
+        self
+    }
+
+    /// History lacks what stood here: what comes does not follow what came.
+    pub async fn gap(&mut self) -> Result<(), ApplyError> {
+        match self.misses {
+            Misses::Refused => Ok(()),
+            Misses::Counted => self.flush().await,
+        }
     }
 
     /// A transaction begins.
@@ -250,7 +279,12 @@ impl Applier {
             sum.deletes += counts.deletes;
             sum.truncates += counts.truncates;
         }
-        flush::write(&mut self.session, &self.tables, &window, &mut self.indexed).await
+        let missed = flush::write(&mut self.session, &self.tables, &window, (&mut self.indexed, self.misses)).await?;
+        for (relid, changes) in missed {
+            let sum = self.pending.missed.entry(relid).or_default();
+            *sum = sum.saturating_add(changes);
+        }
+        Ok(())
     }
 
     /// Commits with a note of how far it is.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
+use crate::apply::postgres::applier::Misses;
 use crate::apply::postgres::copytext;
 use crate::apply::postgres::error::ApplyError;
 use crate::apply::postgres::net::{Bag, Keyed, Net, TableNet};
@@ -27,15 +28,18 @@ const COPY_BYTES: usize = 256 * 1024;
 struct Statements<'p, 's> {
     pipeline: &'p mut Pipeline<'s>,
     expected: BTreeMap<u64, (u32, u64)>,
+    misses: Misses,
 }
 
-/// Writes `window`; `indexed` are the tables that have an index over all values.
+/// Writes `window`; `indexed` are the tables that have an index over all values. Gives how many rows of each table were not
+/// as the window says.
 pub async fn write(
     session: &mut Session,
     tables: &Tables,
     window: &Window,
-    indexed: &mut BTreeSet<u32>,
-) -> Result<(), ApplyError> {
+    (indexed, misses): (&mut BTreeSet<u32>, Misses),
+) -> Result<BTreeMap<u32, u64>, ApplyError> {
+    let mut not_found = BTreeMap::<u32, u64>::new();
     let depth = window.tables.values().map(Vec::len).max().unwrap_or(0);
     for level in 0..depth {
         let stages = || {
@@ -43,7 +47,7 @@ pub async fn write(
             window.tables.iter().filter_map(stage)
         };
         let mut pipeline = session.pipeline().map_err(ApplyError::session("begin a window"))?;
-        let mut statements = Statements { pipeline: &mut pipeline, expected: BTreeMap::new() };
+        let mut statements = Statements { pipeline: &mut pipeline, expected: BTreeMap::new(), misses };
         for relid in stages() {
             if let (Some(table), Some(stage)) = (tables.known.get(&relid), stage_of(window, relid, level)) {
                 let changed = change(&mut statements, table, stage, indexed).await;
@@ -54,8 +58,10 @@ pub async fn write(
         let done = pipeline.finish().await.map_err(|error| blame(error, &expected, tables))?;
         drop(pipeline);
         for one in done {
-            if let Some((relid, rows)) = expected.get(&one.step).filter(|(_, rows)| *rows != one.rows) {
-                return Err(miscounted(tables, *relid, *rows, one.rows, window.commit_lsn));
+            let Some((relid, rows)) = expected.get(&one.step).filter(|(_, rows)| *rows != one.rows) else { continue };
+            match misses {
+                Misses::Refused => return Err(miscounted(tables, *relid, *rows, one.rows, window.commit_lsn)),
+                Misses::Counted => *not_found.entry(*relid).or_default() += rows.abs_diff(one.rows),
             }
         }
         for relid in stages() {
@@ -64,7 +70,7 @@ pub async fn write(
             }
         }
     }
-    Ok(())
+    Ok(not_found)
 }
 
 fn stage_of(window: &Window, relid: u32, level: usize) -> Option<&Stage> {
@@ -104,7 +110,10 @@ async fn change(
         }
         Stage::Net(TableNet::Keyed(key, keyed)) => {
             let mut batches = Batches { table, key, statements };
-            batches.delete(keyed).await?;
+            batches.delete(keyed, Deleted::Gone).await?;
+            if batches.statements.misses == Misses::Counted {
+                batches.delete(keyed, Deleted::InTheWay).await?;
+            }
             batches.update(keyed).await
         }
         Stage::Net(TableNet::Bag(bag)) => statements.delete_equal(table, bag, indexed).await,
@@ -203,6 +212,15 @@ impl Statements<'_, '_> {
     }
 }
 
+/// Which rows a DELETE is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Deleted {
+    /// Those that the source deleted; all are there.
+    Gone,
+    /// Those whose key a new row has. The source deleted them in a stretch that the log lacks; else none is there.
+    InTheWay,
+}
+
 /// Gathers rows of a table into statements of many.
 struct Batches<'b, 'p, 's> {
     table: &'b Table,
@@ -217,36 +235,41 @@ struct Batch<'r> {
 }
 
 impl Batches<'_, '_, '_> {
-    async fn delete(&mut self, keyed: &Keyed) -> Result<(), ConnectError> {
+    async fn delete(&mut self, keyed: &Keyed, which: Deleted) -> Result<(), ConnectError> {
         let mut batch = Batch { rows: Vec::new(), bytes: 0 };
         for (key, net) in keyed.rows() {
-            if *net == Net::Delete {
+            let wanted = match (net, which) {
+                (Net::Delete, Deleted::Gone) | (Net::Insert(_), Deleted::InTheWay) => true,
+                (Net::Delete, Deleted::InTheWay) | (Net::Insert(_), Deleted::Gone) | (Net::Update(_), _) => false,
+            };
+            if wanted {
                 batch.push(key, None);
                 if batch.is_full() {
-                    self.send_deletes(&mut batch).await?;
+                    self.send_deletes(&mut batch, which).await?;
                 }
             }
         }
-        self.send_deletes(&mut batch).await
+        self.send_deletes(&mut batch, which).await
     }
 
-    async fn send_deletes(&mut self, batch: &mut Batch<'_>) -> Result<(), ConnectError> {
+    async fn send_deletes(&mut self, batch: &mut Batch<'_>, which: Deleted) -> Result<(), ConnectError> {
         let key = pick(self.table, self.key);
         let rows = batch.take();
         if rows.is_empty() {
             return Ok(());
         }
+        let there = |rows: usize| if which == Deleted::Gone { rows } else { 0 };
         if self.table.one_by_one || rows.len() == 1 {
             let sql = sql::delete_one(self.table, &key);
             for (cells, _) in rows {
                 let params: Vec<_> = cells.iter().map(Cell::text).collect();
-                self.statements.texts(self.table, &sql, &params, 1)?;
+                self.statements.texts(self.table, &sql, &params, there(1))?;
                 self.statements.pipeline.relieve().await?;
             }
             return Ok(());
         }
         let arrays = columns(key.len(), rows.iter().map(|(cells, _)| cells.iter()));
-        self.statements.arrays(self.table, &sql::delete_many(self.table, &key), &arrays, rows.len())?;
+        self.statements.arrays(self.table, &sql::delete_many(self.table, &key), &arrays, there(rows.len()))?;
         self.statements.pipeline.relieve().await
     }
 

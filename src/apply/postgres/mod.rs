@@ -9,7 +9,8 @@
 //! or secondary unique indexes yet; nobody reads it before all is done. A transaction larger than a window streams
 //! through a target transaction of its own (L8).
 //!
-//! L4: every DELETE and UPDATE must find exactly the rows that it was made for; one row less is an error, never a skip.
+//! L4: every DELETE and UPDATE must find exactly the rows that it was made for; one row less is an error, never a skip. Only
+//! where the operator allowed a gap is it counted, and its table named (L3).
 
 pub mod applier;
 pub mod copytext;
@@ -22,6 +23,6 @@ pub mod shape;
 pub mod sql;
 pub mod window;
 
-pub use applier::{Applied, Applier, Transaction, WindowRule};
+pub use applier::{Applied, Applier, Misses, Transaction, WindowRule};
 pub use error::ApplyError;
 pub use shape::{RowIdentity, ShapeColumn, TableShape};

@@ -2,7 +2,8 @@
 //!
 //! * L2: a transaction arrives again after a crash; it is dropped if its commit stands below what is durable, whole.
 //! * L3: a change of schema is noticed by the trigger's message, or where triggers are missing by a Relation message
-//!   that differs from what the last base knows; its transaction is followed by a gap.
+//!   that differs from what the last base knows; its transaction is followed by a gap. What is dropped because it is
+//!   durable must have been the log's: nothing is taken behind another history.
 //! * L1: a keepalive's position becomes a heartbeat record, durable before it is acknowledged, and only where no
 //!   transaction is open.
 
@@ -15,12 +16,18 @@ use bytes::Bytes;
 use crate::codec::gap::{Gap, Reason};
 use crate::codec::pgoutput::{Begin, Message, Peek, Relation, peek};
 use crate::connect::Event;
+use crate::log::tail::Whole;
 use crate::model::{Commit, Kind, Lsn, Piece, Position, Record, Role, Tick, Timestamp, Xid};
+use crate::source::postgres::continuity::Continuity;
 use crate::source::postgres::names;
 use crate::source::{Arrival, SourceError, SourceErrorKind};
 
 /// A server that shuts down asks for a reply without pause; this often it gets a durable position.
 const HURRY_EVERY: Duration = Duration::from_millis(100);
+
+/// Commands that change rows of no captured table, no shape and nothing that a schema dump says. COMMENT, GRANT and their
+/// like are not among them: a restore would not have what they did.
+const HARMLESS: [&str; 2] = ["REFRESH MATERIALIZED VIEW", "REINDEX"];
 
 /// Tables as they are known: what a Relation message is compared with. `None` if nothing was promised yet.
 pub type Shapes = Option<BTreeMap<u32, Relation>>;
@@ -59,6 +66,7 @@ pub struct Intake {
     heartbeat_at: Option<Tick>,
     hurry_at: Option<Tick>,
     proved: bool,
+    continuity: Continuity,
 }
 
 impl Intake {
@@ -79,6 +87,7 @@ impl Intake {
             heartbeat_at: None,
             hurry_at: None,
             proved: false,
+            continuity: Continuity::Shown,
         }
     }
 
@@ -94,6 +103,18 @@ impl Intake {
     pub fn passing_over(mut self, tables: BTreeSet<u32>) -> Self {
         self.passed_over = tables;
         self
+    }
+
+    /// The server begins before what is durable: of what it sends again `ours` must be the last.
+    #[must_use]
+    pub const fn continuing(mut self, ours: Option<Whole>) -> Self {
+        self.continuity = Continuity::ask(ours);
+        self
+    }
+
+    /// Up to where the server's history is known to be the log's.
+    pub const fn common(&self) -> Lsn {
+        if self.continuity.is_shown() { self.resume } else { Lsn::ZERO }
     }
 
     /// Says [`Arrival::Drained`] once everything up to `to` has been handed over.
@@ -115,6 +136,9 @@ impl Intake {
             Event::Keepalive { wal_end, time, reply_wanted } => {
                 let hurry = reply_wanted && self.hurry_at.is_none_or(|due| due <= now);
                 let wanted = hurry || self.drain_to.is_some();
+                if self.within == Within::Nothing && wal_end >= self.resume {
+                    self.settle()?;
+                }
                 self.keepalive(Commit { position: wal_end.position(), time }, wanted, now, into);
                 if hurry {
                     self.hurry_at = Some(now.after(HURRY_EVERY));
@@ -137,6 +161,7 @@ impl Intake {
             }
             Peek::Message { transactional: false, lsn, .. } => {
                 if lsn >= self.resume {
+                    self.settle()?;
                     self.pieces = Fate::Keep;
                     into.push(record(Role::Outside, piece, payload));
                 } else {
@@ -164,7 +189,9 @@ impl Intake {
         // A commit record that begins below a durable position ends at or below it: the transaction is durable.
         if begin.final_lsn < self.resume {
             self.within = Within::Passed;
+            self.continuity.begin(Xid::new(u64::from(begin.xid)));
         } else {
+            self.settle()?;
             self.within = Within::Taken;
             into.push(record(Role::Opens(Xid::new(u64::from(begin.xid))), Piece::Whole, payload));
         }
@@ -174,7 +201,12 @@ impl Intake {
     fn commit(&mut self, commit: Commit, payload: Bytes, into: &mut Vec<Arrival>) -> Result<(), SourceError> {
         match std::mem::replace(&mut self.within, Within::Nothing) {
             Within::Nothing => return Err(protocol("a transaction ends that did not begin")),
-            Within::Passed => {}
+            Within::Passed => {
+                self.continuity.commit(commit);
+                if commit.position >= self.resume.position() {
+                    self.settle()?;
+                }
+            }
             Within::Taken => {
                 let before = std::mem::replace(&mut self.to, commit.position);
                 self.latest = self.latest.max(commit.time);
@@ -206,6 +238,11 @@ impl Intake {
         self.drained(Lsn::from(sent.position), into);
     }
 
+    /// What comes now lies behind the log's end.
+    fn settle(&mut self) -> Result<(), SourceError> {
+        self.continuity.settle().map_err(|kind| kind.when("comparing what the server sends again with the log"))
+    }
+
     /// The first position of a session is made durable at once: it proves that the whole road works.
     fn prove(&mut self, into: &mut Vec<Arrival>) {
         if !std::mem::replace(&mut self.proved, true) {
@@ -224,11 +261,12 @@ impl Intake {
     }
 
     fn ddl(&mut self, payload: &Bytes) {
-        let tag = match Message::decode(payload) {
+        let detail = match Message::decode(payload) {
             Ok(Message::Message { content, .. }) => ddl_detail(content.0),
-            Ok(_) | Err(_) => "a DDL message that cannot be read".to_owned(),
+            Ok(_) | Err(_) => Some("a DDL message that cannot be read".to_owned()),
         };
-        self.note(&tag);
+        let Some(detail) = detail else { return };
+        self.note(&detail);
         // The gap is told, and the base behind it knows the tables as they are from here on. Without this each table that
         // was changed or made would be a gap once more when it is first written to.
         if let Some(shapes) = &mut self.shapes {
@@ -277,12 +315,15 @@ const fn record(role: Role, piece: Piece, wire: Bytes) -> Arrival {
     Arrival::Record(Record { kind: Kind::Wire, role, piece, wire })
 }
 
-/// Tag and objects of our trigger's message; names, never values.
-fn ddl_detail(content: &[u8]) -> String {
+/// Tag and objects of our trigger's message; names, never values. `None` for a command that is no change.
+fn ddl_detail(content: &[u8]) -> Option<String> {
     let parsed: Option<serde_json::Value> = serde_json::from_slice(content).ok();
     let tag = parsed.as_ref().and_then(|message| message.get("tag")?.as_str());
+    if tag.is_some_and(|tag| HARMLESS.contains(&tag)) {
+        return None;
+    }
     let object = parsed.as_ref().and_then(|message| message.get("objects")?.get(0)?.get("identity")?.as_str());
-    [tag.unwrap_or("DDL"), object.unwrap_or("")].join(" ").trim_end().to_owned()
+    Some([tag.unwrap_or("DDL"), object.unwrap_or("")].join(" ").trim_end().to_owned())
 }
 
 fn protocol(what: &str) -> SourceError {

@@ -10,9 +10,9 @@ use crate::source::postgres::catalog::texts;
 /// How long a lock of ours may stand in the queue: who comes behind it waits as long (L12).
 pub(super) const LOCK_WAIT: Duration = Duration::from_millis(1500);
 /// How often a lock is asked for before it is given up.
-const LOCK_TRIES: u32 = 30;
+pub(super) const LOCK_TRIES: u32 = 30;
 /// What passes between two tries, so that those who queued behind us get their turn.
-const LOCK_PAUSE: Duration = Duration::from_millis(500);
+pub(super) const LOCK_PAUSE: Duration = Duration::from_millis(500);
 /// How long a new slot may wait for open transactions.
 pub(super) const SLOT_WAIT: Duration = Duration::from_mins(1);
 const POLL: Duration = Duration::from_millis(50);
@@ -106,7 +106,7 @@ async fn blocked(observer: &mut Session, doing: &'static str, what: &str) -> Sou
             from pg_prepared_xacts order by prepared limit 3)";
     let who = texts(observer, oldest).await.unwrap_or_default().join("; ");
     let who = if who.is_empty() { "it has just ended".to_owned() } else { who };
-    let kind = SourceErrorKind::Unfit {
+    let kind = SourceErrorKind::Blocked {
         what: format!("{what} waited {} s for open transactions to end: {who}", SLOT_WAIT.as_secs()),
         remedy: "end them (a forgotten prepared transaction by ROLLBACK PREPARED), then do this again".to_owned(),
     };

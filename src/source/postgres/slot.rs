@@ -64,7 +64,8 @@ pub struct SlotState {
 /// Where the stream is to begin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Start {
-    /// Transactions whose commit stands below are durable.
+    /// Transactions whose commit stands below are durable. If this is before the end of the log, what stands between is
+    /// sent again, and shows that the server's history is the log's.
     pub at: Lsn,
     /// What was lost, if anything was.
     pub gap: Option<Gap>,
@@ -130,7 +131,7 @@ pub async fn reconcile(session: &mut Session, slot: &str, held: Held) -> Result<
         let detail = format!("the slot confirmed {confirmed}, the log holds up to {}", held.durable);
         return usable(confirmed, Some(gap(held, Reason::SlotAhead, detail)));
     }
-    usable(held.durable, None)
+    usable(confirmed, None)
 }
 
 /// Makes a new slot in place of one that is of no use.
@@ -179,10 +180,23 @@ pub async fn release(session: &mut Session, slot: &str, clock: &dyn Clock) -> Re
     Err(SourceErrorKind::SlotBusy { slot: slot.to_owned(), pid: holder }.when("waiting for the slot"))
 }
 
-/// Gives the slot up before it fills the source's disk (L12): the next session records the gap and makes a new one.
+/// Gives the slot up before it fills the source's disk (L12): the next session records the gap and makes a new one. A slot of
+/// another database has the name of ours by chance, and is another installation's (L5).
 pub async fn give_up(session: &mut Session, slot: &str, clock: &dyn Clock) -> Result<(), SourceError> {
+    let doing = "giving the slot up";
+    let state = state(session, slot).await.map_err(|error| SourceErrorKind::from(error).when(doing))?;
+    if let Some(database) = state.and_then(|state| state.elsewhere) {
+        return Err(of_another(slot, &database).when(doing));
+    }
     release(session, slot, clock).await?;
     let sql = format!("SELECT pg_drop_replication_slot({})", quote_literal(slot));
     let dropped = session.simple(&sql).await;
-    dropped.map(drop).map_err(|error| SourceErrorKind::from(error).when("giving the slot up"))
+    dropped.map(drop).map_err(|error| SourceErrorKind::from(error).when(doing))
+}
+
+/// A slot that has our name and is not ours.
+pub(super) fn of_another(slot: &str, database: &str) -> SourceErrorKind {
+    let what = format!("slot {slot} is of database {database}");
+    let remedy = "give this source another name, or see who made that slot".to_owned();
+    SourceErrorKind::Unfit { what, remedy }
 }

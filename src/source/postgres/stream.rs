@@ -17,11 +17,13 @@ use tokio::task::JoinHandle;
 use crate::clock::{Clock, timeout};
 use crate::codec::wire::WireError;
 use crate::connect::{ConnectError, ConnectTarget, Event, Mode, Session, SystemIdentity};
+use crate::log::tail::Tail;
 use crate::model::{Kind, Lsn, Position, Record, SourceName};
 use crate::source::postgres::feedback::{self, Told};
 use crate::source::postgres::heartbeat::emit;
 use crate::source::postgres::intake::{Intake, Shapes, push_gap};
 use crate::source::postgres::names;
+use crate::source::postgres::published;
 use crate::source::postgres::reader::{Batch, SocketThread};
 use crate::source::postgres::slot::{self, Found, Held, Old, Place, Renewal, Start};
 use crate::source::{Arrival, Source, SourceError, SourceErrorKind};
@@ -49,6 +51,8 @@ pub struct PostgresSettings {
 pub struct Known {
     /// What the log holds.
     pub held: Held,
+    /// How it ends behind the position from which the server sends again.
+    pub tail: Tail,
     /// The tables of the last base.
     pub shapes: Shapes,
     /// Tables of extensions, which no base promises.
@@ -58,7 +62,7 @@ pub struct Known {
 }
 
 /// What the log says of the server that it was captured from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Logged {
     /// The last durable position.
     pub durable: Lsn,
@@ -66,6 +70,8 @@ pub struct Logged {
     pub system_id: Option<u64>,
     /// The timeline that it was on.
     pub timeline: Option<u32>,
+    /// The publications that it was read from.
+    pub publications: Option<Vec<String>>,
 }
 
 impl Logged {
@@ -76,7 +82,9 @@ impl Logged {
         let session: serde_json::Value = serde_json::from_slice(json).map_err(|_| foreign)?;
         let system_id = session.get("system_id").and_then(|id| id.as_str()?.parse().ok()).ok_or(foreign)?;
         let timeline = session.get("timeline").and_then(|id| id.as_u64()?.try_into().ok()).ok_or(foreign)?;
-        Ok(Self { durable, system_id: Some(system_id), timeline: Some(timeline) })
+        let name = |name: &serde_json::Value| name.as_str().map(str::to_owned);
+        let publications = session.get("publications").and_then(|names| names.as_array()?.iter().map(name).collect());
+        Ok(Self { durable, system_id: Some(system_id), timeline: Some(timeline), publications })
     }
 }
 
@@ -122,14 +130,12 @@ impl Opened {
         let slot = names::slot(&self.settings.name);
         let state = slot::state(&mut self.session, &slot).await.map_err(failed("looking at the slot"))?;
         if let Some(database) = state.and_then(|state| state.elsewhere) {
-            let what = format!("slot {slot} is of database {database}");
-            let remedy = "give this source another name, or see who made that slot".to_owned();
-            return Err(SourceErrorKind::Unfit { what, remedy }.when(doing));
+            return Err(slot::of_another(&slot, &database).when(doing));
         }
-        match self.departs(logged).await? {
-            Some(what) => Err(SourceErrorKind::OtherHistory { what }.when(doing)),
-            None => Ok(()),
+        if let Some(what) = self.departs(logged).await? {
+            return Err(SourceErrorKind::OtherHistory { what }.when(doing));
         }
+        published::compare(&mut self.session, &self.settings.publications).await
     }
 
     /// Where the server's history leaves that of the log, if it does before the log's end.
@@ -192,10 +198,17 @@ impl Opened {
         let options = [("proto_version", "1"), ("publication_names", publications.as_str()), ("messages", "true")];
         let streaming = self.session.start_replication(&slot, start.at, &options).await;
         let (stream, feedback) = streaming.map_err(failed("starting the stream"))?;
+        // What is durable farther on is told once the server has shown that it is of its history.
         let told = Told { durable: start.at, asking: known.drain, ..Told::default() };
         let (tell, told) = watch::channel(told);
-        let intake = Intake::new(start.at, known.held.latest, self.settings.heartbeat);
+        let resume = start.at.max(known.held.durable);
+        let intake = Intake::new(resume, known.held.latest, self.settings.heartbeat);
         let intake = intake.knowing(known.shapes).passing_over(known.passed_over).draining(drain_to);
+        let intake = match known.tail {
+            Tail::Transaction(ours) if start.at < resume => intake.continuing(Some(ours)),
+            Tail::Quiet if start.at < resume => intake.continuing(None),
+            Tail::Transaction(_) | Tail::Quiet | Tail::Unknown => intake,
+        };
         let feedback = self.thread.spawn(feedback::run(feedback, told, Arc::clone(&self.clock)));
         let batches = self.thread.read_ahead(stream, Arc::clone(&self.clock));
         Ok(PostgresSource { batches, intake, tell, feedback, _thread: self.thread, first, clock: self.clock })
@@ -222,6 +235,7 @@ impl Opened {
             "server_version": self.session.version_num(),
             "slot": slot,
             "start": start.at.to_string(),
+            "publications": self.settings.publications,
         });
         let mut first = vec![Arrival::Record(Record::own(Kind::Session, Bytes::from(session.to_string())))];
         if let Some(gap) = &start.gap {
@@ -258,6 +272,7 @@ impl Source for PostgresSource {
                 self.intake.event(event, now, into)?;
             }
         }
+        self.tell_at_least(self.intake.common());
         if into.contains(&Arrival::Drained) {
             self.tell.send_modify(|told| told.asking = false);
         }
@@ -265,12 +280,7 @@ impl Source for PostgresSource {
     }
 
     async fn acknowledge(&mut self, position: Position) -> Result<(), SourceError> {
-        let durable = Lsn::from(position);
-        self.tell.send_if_modified(|told| {
-            let moved = durable > told.durable;
-            told.durable = told.durable.max(durable);
-            moved
-        });
+        self.tell_at_least(Lsn::from(position));
         Ok(())
     }
 
@@ -288,6 +298,16 @@ impl Source for PostgresSource {
             tracing::warn!("the server did not end the stream in time; the session is dropped");
         }
         Ok(())
+    }
+}
+
+impl PostgresSource {
+    fn tell_at_least(&self, durable: Lsn) {
+        self.tell.send_if_modified(|told| {
+            let moved = durable > told.durable;
+            told.durable = told.durable.max(durable);
+            moved
+        });
     }
 }
 
@@ -340,5 +360,9 @@ mod tests {
             let said = Logged::of(record.as_bytes(), Lsn::new(7)).ok();
             assert_eq!(said.map(|said| (said.system_id.unwrap(), said.timeline.unwrap())), read, "{why}");
         }
+        let publications = |record: &str| Logged::of(record.as_bytes(), Lsn::new(7)).unwrap().publications;
+        let reads = r#"{"system_id":"9","timeline":3,"publications":["a","b"]}"#;
+        assert_eq!(publications(reads), Some(vec!["a".to_owned(), "b".to_owned()]));
+        assert_eq!(publications(r#"{"system_id":"9","timeline":3}"#), None, "an older record does not say");
     }
 }

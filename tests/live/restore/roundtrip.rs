@@ -38,6 +38,9 @@ const SCHEMA: &str = r#"
     create trigger noted before insert or update on two_keys for each row execute function noted();
     comment on table plain is 'a ''comment''';
     create sequence lonely start 100 increment 5;
+    create sequence shared; create table shares (id bigint primary key default nextval('shared'));
+    create table shares_too (id bigint primary key default nextval('shared'), falling int);
+    create sequence falling increment -2; alter table shares_too alter falling set default nextval('falling') + 0;
     create publication users_own for table plain;
 "#;
 
@@ -56,7 +59,7 @@ line\', null, null, null, null, null);
     insert into parent values (1, 'one'), (2, null), (3, ''); insert into child (id) values (1), (2); insert into heir values (7, 'h', 'e');
     insert into chars values ('ab', 'cd', 'x', '101', true, '10.0.0.1', '12.34', '1 day 02:03', '[1,5)'), ('', '', '', '000', null, '::1/64', null, null, 'empty');
     insert into trapped select i, row(i, 'x')::pair from generate_series(1, 9) i;
-    insert into unlogged values (1); select nextval('lonely');
+    insert into unlogged values (1); select nextval('lonely'); insert into shares default values;
 "#;
 
 const CHANGES: [&str; 9] = [
@@ -68,7 +71,7 @@ const CHANGES: [&str; 9] = [
     "update big set small = small + 1; update big set id = id + 50 where id = 3; update big set large = 'short' where id = 4; update big set small = 9 where id = 4; insert into big values (99, 1, repeat('y', 50000)); update big set small = 2 where id = 99; update big set id = 98 where id = 99; begin; update big set small = 100 where id = 5; update big set id = 105, small = 101 where id = 5; update big set small = 102 where id = 105; commit; update big set large = repeat('z', 3000000), small = 1 where id in (6, 7, 8); update trapped set p = row(id, 'y')::pair where id < 7; delete from trapped where id > 7;",
     "insert into nothing default values; delete from nothing where ctid in (select min(ctid) from nothing); update parts set v = 'q' where id < 5; update parts set region = 's' where id = 6; truncate parts_n; insert into parts values (6, 'n', 'r'); delete from parts where id = 7;",
     "begin; delete from child where id = 1; delete from parent where id = 1; insert into parent values (10, 'ten'); insert into child values (10, '2021-01-01'); commit; update only parent set v = 'only'; update heir set extra = null, id = 8; truncate unlogged;",
-    "update chars set i = '10.0.0.2/8', m = -1, iv = '-1 mon', r = '(,)' where c = 'ab'; update chars set c = 'zz' where c = ''; begin; insert into chars (c) values ('t'); truncate chars; insert into chars (c, v) values ('t', 'after'); commit; select nextval('lonely'), setval('lonely', 500);",
+    "update chars set i = '10.0.0.2/8', m = -1, iv = '-1 mon', r = '(,)' where c = 'ab'; update chars set c = 'zz' where c = ''; begin; insert into chars (c) values ('t'); truncate chars; insert into chars (c, v) values ('t', 'after'); commit; select nextval('lonely'), setval('lonely', 500); insert into shares_too select from generate_series(1, 40); insert into shares default values; insert into shares_too default values;",
 ];
 
 #[tokio::test]
@@ -89,10 +92,12 @@ async fn whatever_was_changed_is_restored() {
     let report = site.restore(&format!("lsn:{}", base.point), "r_base").await.unwrap();
     assert_same(&site.everything("r_base"), &at_base, "at the base");
     assert!(report.tables.iter().all(|table| table.digest.is_some()), "at the base's point sums are compared");
+    let mut lonely = Vec::new();
     for (number, (moment, expected)) in moments.iter().enumerate() {
         let database = format!("r_{number}");
         let report = site.restore(moment, &database).await.unwrap();
         assert_same(&site.everything(&database), expected, &format!("after change {number}: {:?}", report.warnings));
+        lonely = report.warnings.into_iter().filter(|warning| warning.contains("serve no column")).collect();
     }
     let schema = |database: &str| {
         site.server.psql(
@@ -112,6 +117,9 @@ async fn whatever_was_changed_is_restored() {
     let expected =
         without_ours(schema("postgres")).replace("r|nokey|f", "r|nokey|d").replace("r|nothing|f", "r|nothing|d");
     assert_same(&without_ours(schema("r_8")), &expected, "the schema");
-    let sequences = "select nextval('ahead'), nextval('always_id_seq') > 1000, nextval('lonely') > 100";
-    assert_eq!(site.server.psql("r_8", sequences), "70000|t|t", "sequences are not behind their data, nor moved back");
+    let sequences = "select nextval('ahead'), nextval('always_id_seq'), nextval('lonely') > 100, nextval('shared'), \
+        nextval('falling'), max(id), min(falling) from shares_too";
+    let expected = "70000|1001|t|44|-83|43|-81";
+    assert_eq!(site.server.psql("r_8", sequences), expected, "sequences are not behind their data, nor moved back");
+    assert_eq!(lonely, ["sequences that serve no column stand where the base has them: public.lonely"]);
 }

@@ -14,6 +14,7 @@ use holdfast::crypto::file::FileKey;
 use holdfast::daemon::pipeline::{Ended, Observer, Pipeline};
 use holdfast::entropy::OsEntropy;
 use holdfast::log::fence;
+use holdfast::log::tail::Tail;
 use holdfast::log::{CutRule, Durable, History, LogEnv, Writer};
 use holdfast::model::{Lsn, SourceName};
 use holdfast::restore::{GapRule, RestoreError, RestoreOrder, RestoreReport, Roles, Survey, Unwatched, restore};
@@ -81,7 +82,8 @@ impl Site {
         let mut opened = Opened::connect(&settings, &self.env.clock).await.unwrap();
         let reign = fence::take(&self.env, &self.source, None).await.unwrap();
         let held = Held { durable: Lsn::from(reign.cursor.to), latest: reign.cursor.to_time };
-        let known = Known { held, shapes: None, passed_over: std::collections::BTreeSet::new(), drain: true };
+        let passed_over = std::collections::BTreeSet::new();
+        let known = Known { held, tail: Tail::Unknown, shapes: None, passed_over, drain: true };
         opened.release().await.unwrap();
         let Found::Usable(start) = opened.reconcile(held).await.unwrap() else { panic!("the slot is of no use") };
         let source = opened.stream(start, known).await.unwrap();

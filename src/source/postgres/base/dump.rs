@@ -12,6 +12,7 @@ use crate::model::limits::SOCKET_READ_BYTES;
 use crate::source::postgres::base::error::BaseTakeError;
 use crate::source::postgres::base::parts::PartWriter;
 use crate::source::postgres::names;
+use crate::source::postgres::patience::LOCK_WAIT;
 
 const PG_DUMP: &str = "pg_dump";
 const PG_DUMPALL: &str = "pg_dumpall";
@@ -26,6 +27,7 @@ pub(crate) fn sections(snapshot: &str) -> [(Content, Vec<String>); 2] {
         [
             format!("--snapshot={snapshot}"),
             format!("--section={section}"),
+            format!("--lock-wait-timeout={}", LOCK_WAIT.as_millis()),
             format!("--exclude-schema={}", names::SCHEMA),
             "--no-password".to_owned(),
         ]
@@ -89,12 +91,26 @@ impl Tools {
         target: &ConnectTarget,
         into: &mut PartWriter,
     ) -> Result<Option<String>, BaseTakeError> {
-        let arguments = ["--globals-only", "--no-password"].map(str::to_owned);
+        let arguments = globals_of(target);
         let Err(refused) = self.pipe(PG_DUMPALL, target, &arguments, into).await else { return Ok(None) };
         let BaseTakeError::ToolFailed { .. } = refused else { return Err(refused) };
-        let arguments = ["--globals-only", "--no-password", "--no-role-passwords"].map(str::to_owned);
+        let arguments = [&arguments[..], &["--no-role-passwords".to_owned()]].concat();
         self.pipe(PG_DUMPALL, target, &arguments, into).await?;
         Ok(Some("passwords of roles are not in this base: reading them needs a superuser".to_owned()))
+    }
+
+    /// Whether the globals can be had, for `check`; what they are is passed over.
+    pub(crate) async fn try_globals(&self, target: &ConnectTarget) -> Result<(), BaseTakeError> {
+        let program = PG_DUMPALL;
+        let mut command = self.command(program);
+        command.stdout(Stdio::null()).args(globals_of(target)).arg("--no-role-passwords");
+        for (name, value) in target.libpq_environment() {
+            command.env(name, &*value);
+        }
+        let mut child = command.spawn().map_err(|source| BaseTakeError::Tool { program, source })?;
+        let said = read_some(child.stderr.take()).await;
+        let ended = child.wait().await.map_err(|source| BaseTakeError::Tool { program, source })?;
+        if ended.success() { Ok(()) } else { Err(BaseTakeError::ToolFailed { program, said }) }
     }
 
     async fn pipe(
@@ -119,6 +135,12 @@ impl Tools {
             Err(BaseTakeError::ToolFailed { program, said })
         }
     }
+}
+
+/// By itself `pg_dumpall` connects to `postgres` or `template1`, where our role may have no business.
+fn globals_of(target: &ConnectTarget) -> Vec<String> {
+    let database = format!("--database={}", target.database());
+    vec!["--globals-only".to_owned(), "--no-password".to_owned(), database]
 }
 
 async fn copy(

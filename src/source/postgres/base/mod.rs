@@ -26,7 +26,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::clock::timeout;
+use crate::clock::{sleep, timeout};
 use crate::codec::base::{Content, FORMAT, Manifest, Part, Server};
 use crate::connect::{ConnectTarget, Mode, Session, SlotLife, SlotSnapshot};
 use crate::entropy::draw;
@@ -36,6 +36,7 @@ use crate::source::postgres::base::claim::Claim;
 use crate::source::postgres::base::parts::{PartWriter, Parts};
 use crate::source::postgres::base::survey::Survey;
 use crate::source::postgres::names;
+use crate::source::postgres::patience::{LOCK_PAUSE, LOCK_TRIES, LOCK_WAIT};
 
 /// How long the snapshot may take to be made: it waits for every writing transaction of the cluster.
 const SNAPSHOT_WITHIN: Duration = Duration::from_mins(1);
@@ -187,14 +188,39 @@ async fn dump_all(taking: &Taking<'_>) -> Result<Option<String>, BaseTakeError> 
     let Taking { env, order, held, parts, .. } = taking;
     let tools = dump::Tools::find(held.server.version).await?;
     for (content, arguments) in dump::sections(&held.snapshot) {
-        let mut writer = PartWriter::new(env, parts, content);
-        tools.dump(&order.target, &arguments, &mut writer).await?;
-        writer.finish().await?;
+        dump_section(taking, &tools, content, &arguments).await?;
     }
     let mut writer = PartWriter::new(env, parts, Content::Globals);
     let warning = tools.globals(&order.target, &mut writer).await?;
     writer.finish().await?;
     Ok(warning)
+}
+
+/// `pg_dump` locks every table before it writes anything. Where one is not to be had it lets go of the others: whoever
+/// waits for one of those has his turn before it asks again (L12).
+async fn dump_section(
+    taking: &Taking<'_>,
+    tools: &Tools,
+    content: Content,
+    arguments: &[String],
+) -> Result<(), BaseTakeError> {
+    let Taking { env, order, parts, .. } = taking;
+    let mut tries = 1;
+    loop {
+        let mut writer = PartWriter::new(env, parts, content);
+        let begun = env.clock.tick();
+        match tools.dump(&order.target, arguments, &mut writer).await {
+            // Its words are in the server's language; that it took so long and wrote nothing is clear in each.
+            Err(BaseTakeError::ToolFailed { .. })
+                if tries < LOCK_TRIES && writer.is_untouched() && env.clock.tick().since(begun) >= LOCK_WAIT =>
+            {
+                tries += 1;
+                sleep(&*env.clock, LOCK_PAUSE).await;
+            }
+            Err(error) => return Err(error),
+            Ok(()) => return writer.finish().await,
+        }
+    }
 }
 
 /// Pieces of a table are numbered in the order of the parts.

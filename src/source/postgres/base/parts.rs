@@ -78,6 +78,7 @@ pub(crate) struct PartWriter {
     frames: Vec<Packed>,
     packed_bytes: usize,
     plain_bytes: u64,
+    touched: bool,
     turn: Option<OwnedMutexGuard<u32>>,
     putting: JoinSet<Result<(), BaseTakeError>>,
 }
@@ -93,6 +94,7 @@ impl PartWriter {
             frames: Vec::new(),
             packed_bytes: 0,
             plain_bytes: 0,
+            touched: false,
             turn: None,
             putting: JoinSet::new(),
         }
@@ -100,6 +102,7 @@ impl PartWriter {
 
     /// Takes bytes; `ends_message` where the part may end.
     pub(crate) async fn push(&mut self, mut bytes: &[u8], ends_message: bool) -> Result<(), BaseTakeError> {
+        self.touched |= !bytes.is_empty();
         while let Some((fits, rest)) = bytes.split_at_checked(FRAME_BYTES_MAX - self.plain.len()) {
             self.plain.extend_from_slice(fits);
             self.close_frame();
@@ -115,6 +118,11 @@ impl PartWriter {
             self.put(turn, true).await?;
         }
         Ok(())
+    }
+
+    /// Whether it was given nothing yet.
+    pub(crate) const fn is_untouched(&self) -> bool {
+        !self.touched
     }
 
     /// Puts what is left, and waits until all is durable.

@@ -76,17 +76,19 @@ fn stretches(survey: &Survey) -> VecDeque<Stretch> {
     all.into()
 }
 
+/// Long values stand in another file: of a table with many of them a range is fewer pages (L12).
 fn of_table(index: usize, table: &SurveyedTable) -> Vec<Stretch> {
-    let ranges = table.bytes.div_ceil(RANGE_BYTES);
+    let heap_pages = table.heap_bytes.div_ceil(PAGE_BYTES);
+    let pages = heap_pages.div_ceil(table.bytes.div_ceil(RANGE_BYTES).max(1)).max(1);
+    let ranges = heap_pages.div_ceil(pages);
     let stretch = |sql, bytes| Stretch { table: index, relid: table.described.relid, file: table.file, sql, bytes };
     if ranges <= 1 {
         return vec![stretch(table.copy_whole(), table.bytes)];
     }
-    let pages = RANGE_BYTES / PAGE_BYTES;
     let range = |number: u64| {
         let from = number * pages;
         let to = (number + 1 < ranges).then(|| from + pages);
-        stretch(table.copy_range(from, to), RANGE_BYTES)
+        stretch(table.copy_range(from, to), table.bytes.div_ceil(ranges))
     };
     (0..ranges).map(range).collect()
 }
@@ -150,5 +152,50 @@ impl Worker {
             return Err(BaseTakeError::SchemaChanged);
         }
         Ok(self.session.execute_batch("ROLLBACK TO SAVEPOINT stretch").await?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::base::{Identity, Table, TableColumn, TableKind};
+
+    fn table(bytes: u64, heap_bytes: u64) -> SurveyedTable {
+        let (name, type_oid) = ("v".to_owned(), 25);
+        let column = TableColumn { attnum: 1, name, type_oid, typmod: -1, generated: false, in_key: false };
+        let described = Table {
+            relid: 1,
+            schema: "public".to_owned(),
+            name: "t".to_owned(),
+            kind: TableKind::Ordinary,
+            columns: vec![column],
+            identity: Identity::Full,
+            identity_before: None,
+            sum: RowSum::default(),
+            bytes: 0,
+        };
+        SurveyedTable { described, bytes, heap_bytes, file: 1 }
+    }
+
+    #[test]
+    fn l12_a_range_is_bounded_by_all_that_its_rows_take_and_not_by_their_own_file_alone() {
+        const MIB: u64 = 1024 * 1024;
+        #[rustfmt::skip]
+        let cases = [
+            // bytes            heap            ranges  last from      why
+            (0,                 0,              1,      None,          "an empty table"),
+            (64 * MIB,          64 * MIB,       1,      None,          "one stretch is enough"),
+            (200 * MIB,         200 * MIB,      4,      Some(19_200),  "the rows' own file"),
+            (40_960 * MIB,      20 * MIB,       640,    Some(2_556),   "long values beside it"),
+            (640 * MIB,         2 * PAGE_BYTES, 2,      Some(1),       "a page cannot be cut"),
+        ];
+        for (bytes, heap_bytes, ranges, last_from, why) in cases {
+            let stretches = of_table(0, &table(bytes, heap_bytes));
+            assert_eq!(stretches.len(), ranges, "{why}");
+            let last = &stretches.last().unwrap().sql;
+            let from =
+                last_from.map_or("COPY \"public\".\"t\"".to_owned(), |from| format!("ctid >= '({from},0)'::tid)"));
+            assert!(last.contains(&from) && !last.contains("ctid <"), "{why}: {last}");
+        }
     }
 }

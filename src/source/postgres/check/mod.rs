@@ -84,6 +84,7 @@ pub async fn check_source(target: &ConnectTarget, clock: &dyn Clock, plan: &Chec
     let version = session.parameter("server_version").unwrap_or("?").to_owned();
     let mut found = vec![Finding::ok("connection", format!("{target}, PostgreSQL {version}"))];
     found.push(server::versions(&session).await);
+    found.push(server::globals(&session).await);
     found.extend(or_unknown("server settings", server::settings(&mut session).await));
     found.extend(or_unknown("rights", server::rights(&mut session).await));
     found.push(server::replication(target, clock).await);

@@ -35,6 +35,22 @@ pub(super) async fn versions(session: &Session) -> Finding {
     }
 }
 
+/// Roles and their memberships are the cluster's, and are read by a program of their own.
+pub(super) async fn globals(session: &Session) -> Finding {
+    let name = "globals";
+    let Ok(tools) = Tools::find(session.version_num()).await else {
+        return Finding::ok(name, "they need the program that is missing");
+    };
+    match tools.try_globals(session.target()).await {
+        Ok(()) => Finding::ok(name, "pg_dumpall reads them"),
+        Err(error) => {
+            let causes = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+            let remedy = "bases need them: let the role read pg_roles and pg_auth_members, and pg_hba.conf let it in";
+            Finding::failure(name, format!("{error}{causes}"), remedy)
+        }
+    }
+}
+
 pub(super) async fn settings(session: &mut Session) -> Result<Vec<Finding>, ConnectError> {
     let row = session
         .one_row(

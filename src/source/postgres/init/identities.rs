@@ -3,29 +3,42 @@
 use crate::connect::{ConnectError, Session};
 use crate::source::error::SourceError;
 use crate::source::postgres::catalog::{CapturedTable, Usable, captured_tables, flag, number, text};
-use crate::source::postgres::init::{IdentityRule, Work, failed};
+use crate::source::postgres::init::{IdentityRule, Voice, Work, failed};
 use crate::source::postgres::names;
 
 impl Work<'_> {
     /// Each table in a transaction of its own: no table stays locked while another is waited for (L12).
     pub(super) async fn tend(&mut self, identity: IdentityRule) -> Result<(), SourceError> {
         for table in captured_tables(self.session).await.map_err(failed)? {
-            let what = match (identity, table.usable, table.keyed) {
-                (IdentityRule::Full, Usable::No, _) => "REPLICA IDENTITY FULL",
-                (IdentityRule::Leave, Usable::Yes, false) => "updates and deletes published",
-                (IdentityRule::Leave, Usable::No, true) => "updates and deletes no longer published",
+            let (voice, what) = match (identity, table.usable, table.keyed) {
+                (IdentityRule::Full, Usable::No, _) => (Voice::Silent, "REPLICA IDENTITY FULL"),
+                (IdentityRule::Leave, Usable::Yes, false) => (Voice::Aloud, "updates and deletes published"),
+                (IdentityRule::Leave, Usable::No, true) => (Voice::Aloud, "updates and deletes no longer published"),
                 (IdentityRule::Full, Usable::Yes, _)
                 | (IdentityRule::Leave, Usable::Yes, true)
                 | (IdentityRule::Leave, Usable::No, false) => continue,
             };
             let CapturedTable { relid, name, .. } = table;
-            self.act(&format!("{name}: {what}"), &format!("select {}.tend_identity({relid})", names::SCHEMA)).await?;
+            let sql = format!("select {}.tend_identity({relid})", names::SCHEMA);
+            self.act_in(voice, &format!("{name}: {what}"), &sql).await?;
+        }
+        Ok(())
+    }
+
+    /// Tables with a key join the second publication while the first one still says everything. Those that were made FULL
+    /// wait until that is settled: without an identity a member's UPDATE fails.
+    pub(super) async fn join_keyed(&mut self) -> Result<(), SourceError> {
+        for table in captured_tables(self.session).await.map_err(failed)? {
+            if table.usable == Usable::Yes && !table.keyed && table.replica_identity != 'f' {
+                let sql = format!("select {}.tend_identity({})", names::SCHEMA, table.relid);
+                self.act(&format!("{}: updates and deletes published", table.name), &sql).await?;
+            }
         }
         Ok(())
     }
 
     /// Takes REPLICA IDENTITY FULL back where it is still as we forced it.
-    pub(super) async fn put_identities_back(&mut self) -> Result<(), SourceError> {
+    pub(super) async fn put_identities_back(&mut self, voice: Voice) -> Result<(), SourceError> {
         for forced in forced_identities(self.session).await.map_err(failed)? {
             let Forced { relid, name, before } = forced;
             // An index that is gone cannot be named; without it, INDEX is what DEFAULT is without a key.
@@ -36,7 +49,7 @@ impl Work<'_> {
                  values ({relid}, '{relid}'::oid::regclass::text, '{before}', false)",
                 names::SCHEMA
             );
-            self.act(&format!("{name}: replica identity {identity} again"), &sql).await?;
+            self.act_in(voice, &format!("{name}: replica identity {identity} again"), &sql).await?;
         }
         Ok(())
     }

@@ -6,7 +6,7 @@
 //! ```
 //! The order is the safety: once the triggers are there, no new table can lack an identity; once every older writer has
 //! ended and every older table has an identity, a publication for all tables makes no UPDATE fail. With `identity =
-//! leave` the publication comes first, for it publishes no updates, and the identities decide who is in the second one.
+//! leave` the publications come first, for the one publishes no updates, and the identities decide who is in the other.
 //! Each statement asks first whether it is needed, so `init` may be killed anywhere and repeated.
 
 mod identities;
@@ -74,8 +74,8 @@ pub async fn init(
     plan: &InitPlan,
     run: Run,
 ) -> Result<InitReport, SourceError> {
-    let mut work = Work { session, clock, run, report: InitReport::default() };
-    work.fit().await?;
+    let mut work = Work { session, clock, run, report: InitReport::default(), said: false };
+    work.fit(plan.identity).await?;
     work.schema().await?;
     work.functions(plan.identity).await?;
     work.triggers().await?;
@@ -85,10 +85,11 @@ pub async fn init(
             work.keyed_is_gone().await?;
         }
         IdentityRule::Leave => {
-            work.publish_inserts().await?;
             work.keyed_is_there().await?;
-            work.put_identities_back().await?;
+            work.publish_inserts().await?;
+            work.put_identities_back(Voice::Aloud).await?;
             work.tend(plan.identity).await?;
+            work.end_sessions().await?;
         }
     }
     work.rights(&plan.role).await?;
@@ -104,8 +105,8 @@ pub async fn fix(
     plan: &InitPlan,
     run: Run,
 ) -> Result<InitReport, SourceError> {
-    let mut work = Work { session, clock, run, report: InitReport::default() };
-    work.fit().await?;
+    let mut work = Work { session, clock, run, report: InitReport::default(), said: false };
+    work.fit(plan.identity).await?;
     if !work.holds(&format!("select to_regclass('{}.forced_identity') is not null", names::SCHEMA)).await? {
         return Err(SourceErrorKind::NotInitialised { what: format!("schema {}", names::SCHEMA) }.when(DOING));
     }
@@ -115,12 +116,23 @@ pub async fn fix(
     Ok(work.report)
 }
 
+/// Whether an act of ours is told in the stream, as a change of schema that ends what is exact (L3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Voice {
+    /// It changes nothing for who reads.
+    Silent,
+    /// It does.
+    Aloud,
+}
+
 /// The work under way.
 struct Work<'a> {
     session: &'a mut Session,
     clock: &'a dyn Clock,
     run: Run,
     report: InitReport,
+    /// Whether anything was told in the stream.
+    said: bool,
 }
 
 const DOING: &str = "initialising";
@@ -141,9 +153,24 @@ impl Work<'_> {
 
     /// Runs `sql` as one transaction, or says that it would.
     async fn act(&mut self, what: &str, sql: &str) -> Result<(), SourceError> {
+        self.act_in(Voice::Silent, what, sql).await
+    }
+
+    /// The same, told or not told. A daemon that runs meanwhile reads what it was configured to read: where that becomes
+    /// less, the message in the very transaction is what makes a gap of it.
+    async fn act_in(&mut self, voice: Voice, what: &str, sql: &str) -> Result<(), SourceError> {
         if self.run == Run::Do {
+            let said = match voice {
+                Voice::Silent => String::new(),
+                Voice::Aloud => format!(
+                    "; select {}.say('ALTER PUBLICATION', '{{\"type\":\"publication\",\"identity\":\"{}\"}}', 1, false)",
+                    names::SCHEMA,
+                    names::PUBLICATION
+                ),
+            };
+            self.said |= voice == Voice::Aloud;
             // What we do ourselves is no change of the user's schema: our triggers say nothing about it.
-            let sql = format!("set local holdfast.tending = 'yes'; {sql}");
+            let sql = format!("set local holdfast.tending = 'yes'; {sql}{said}");
             with_short_locks(self.session, self.clock, DOING, &sql).await?;
             Step::InitStatement.reached();
         }

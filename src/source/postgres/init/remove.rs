@@ -10,7 +10,7 @@ use crate::connect::Session;
 use crate::model::SourceName;
 use crate::source::error::{SourceError, SourceErrorKind};
 use crate::source::postgres::catalog::{flag, number, texts};
-use crate::source::postgres::init::{InitReport, Run, Work, failed};
+use crate::source::postgres::init::{InitReport, Run, Voice, Work, failed};
 use crate::source::postgres::names;
 use crate::source::postgres::patience::outlive_writers;
 
@@ -25,7 +25,7 @@ pub async fn remove(
     source: &SourceName,
     run: Run,
 ) -> Result<InitReport, SourceError> {
-    let mut work = Work { session, clock, run, report: InitReport::default() };
+    let mut work = Work { session, clock, run, report: InitReport::default(), said: false };
     work.drop_slot(source).await?;
     let others = "select slot_name from pg_replication_slots where database = current_database()
         and plugin = 'pgoutput' and not temporary and slot_name like 'holdfast\\_%'";
@@ -38,7 +38,7 @@ pub async fn remove(
     }
     work.drop_publications().await?;
     work.drop_triggers().await?;
-    work.put_identities_back().await?;
+    work.put_identities_back(Voice::Silent).await?;
     work.drop_schema().await?;
     Ok(work.report)
 }

@@ -1,10 +1,13 @@
 //! The stages of `init`, each of which asks what is there and adds what is missing.
 
+use std::time::Duration;
+
+use crate::clock::sleep;
 use crate::connect::{SlotLife, SlotSnapshot, quote_ident, quote_literal};
 use crate::model::SourceName;
 use crate::source::error::{SourceError, SourceErrorKind};
 use crate::source::postgres::catalog::{flag, named, texts};
-use crate::source::postgres::init::{DOING, IdentityRule, Run, Work, failed};
+use crate::source::postgres::init::{DOING, IdentityRule, Run, Voice, Work, failed};
 use crate::source::postgres::names;
 use crate::source::postgres::patience::{Wanted, create_slot, outlive_writers};
 use crate::step::Step;
@@ -12,13 +15,22 @@ use crate::step::Step;
 /// The first version with `messages` in its stream.
 pub(in crate::source::postgres) const VERSION_MIN: u32 = 140_000;
 
+/// From this version on an identity with a generated column makes UPDATE and DELETE fail.
+const GENERATED_FAILS: u32 = 180_000;
+/// Slots of ours in this database.
+const OUR_SLOTS: &str = "select slot_name, active_pid from pg_replication_slots where database = current_database()
+    and plugin = 'pgoutput' and not temporary and slot_name like 'holdfast\\_%'";
+/// How long whoever captures may take to read what was written just now.
+const READ_WITHIN: Duration = Duration::from_secs(10);
+const READ_POLL: Duration = Duration::from_millis(100);
+
 fn unfit(what: impl Into<String>, remedy: impl Into<String>) -> SourceError {
     SourceErrorKind::Unfit { what: what.into(), remedy: remedy.into() }.when(DOING)
 }
 
 impl Work<'_> {
     /// Refuses a server or a role that cannot do it, before anything is changed.
-    pub(super) async fn fit(&mut self) -> Result<(), SourceError> {
+    pub(super) async fn fit(&mut self, identity: IdentityRule) -> Result<(), SourceError> {
         let version = self.session.version_num();
         if version < VERSION_MIN {
             return Err(unfit(
@@ -38,6 +50,9 @@ impl Work<'_> {
                 "give a superuser's URL as `admin` of the source; it is used by init alone",
             ));
         }
+        if version >= GENERATED_FAILS && identity == IdentityRule::Full {
+            self.no_generated_identities().await?;
+        }
         if self.holds("select setting = '-1' from pg_settings where name = 'max_slot_wal_keep_size'").await? {
             self.report.warnings.push(
                 "max_slot_wal_keep_size is unset: while Holdfast is down, the slot may fill the server's disk; run \
@@ -46,6 +61,28 @@ impl Work<'_> {
             );
         }
         Ok(())
+    }
+
+    /// An identity must not hold a generated column that is not published, and one of all columns holds every one.
+    async fn no_generated_identities(&mut self) -> Result<(), SourceError> {
+        let sql = "select c.oid::regclass::text from pg_class c
+            where c.relkind = 'r' and c.relpersistence = 'p' and c.oid >= 16384
+                and exists (select from pg_attribute a
+                    where a.attrelid = c.oid and a.attgenerated <> '' and not a.attisdropped)
+                and not exists (select from pg_index i
+                    where i.indrelid = c.oid and i.indisvalid and i.indimmediate
+                        and (c.relreplident = 'd' and i.indisprimary or c.relreplident = 'i' and i.indisreplident)
+                        and not exists (select from pg_attribute a where a.attrelid = c.oid and a.attgenerated <> ''
+                            and a.attnum = any ((i.indkey::int2[])[0:i.indnkeyatts - 1])))
+            order by c.oid";
+        let tables = texts(self.session, sql).await.map_err(failed)?;
+        if tables.is_empty() {
+            return Ok(());
+        }
+        Err(unfit(
+            format!("UPDATE and DELETE would fail on {}, with a generated column and without a key", tables.join(", ")),
+            "give them a primary key of other columns, or configure identity = \"leave\"",
+        ))
     }
 
     pub(super) async fn schema(&mut self) -> Result<(), SourceError> {
@@ -116,7 +153,48 @@ impl Work<'_> {
             self.report.already.push(what);
             return Ok(());
         }
-        self.act(&what, &publish(published, "insert, truncate")).await
+        if published.is_none() {
+            return self.act(&what, &publish(published, "insert, truncate")).await;
+        }
+        if self.run == Run::Do {
+            // What the second publication is to say must not be missing for as long as it takes to fill it.
+            self.join_keyed().await?;
+            self.read_up_to_here().await?;
+        }
+        // A daemon that was configured for everything reads on from this one publication, and no update comes any more.
+        self.act_in(Voice::Aloud, &what, &publish(published, "insert, truncate")).await
+    }
+
+    /// A stream that asks for two publications cannot read changes from before the second one was made: who captures now
+    /// should read them with the one.
+    async fn read_up_to_here(&mut self) -> Result<(), SourceError> {
+        let here = "select pg_logical_emit_message(true, 'holdfast.init', '')";
+        let here = texts(self.session, here).await.map_err(failed)?.pop().unwrap_or_default();
+        let behind = format!("{OUR_SLOTS} and confirmed_flush_lsn < '{here}'");
+        let due = self.clock.tick().after(READ_WITHIN);
+        while self.clock.tick() < due {
+            let reading = texts(self.session, &format!("{behind} and active_pid is not null")).await.map_err(failed)?;
+            if reading.is_empty() {
+                break;
+            }
+            sleep(self.clock, READ_POLL).await;
+        }
+        for slot in texts(self.session, &behind).await.map_err(failed)? {
+            self.report.warnings.push(format!(
+                "slot {slot} was not read up to here: what it holds back may be refused to a daemon that is configured for \
+                 identity = \"leave\"; let the daemon run while the rule is changed"
+            ));
+        }
+        Ok(())
+    }
+
+    /// Who reads from a slot of ours was configured before: its next session compares what is published with what it wants.
+    pub(super) async fn end_sessions(&mut self) -> Result<(), SourceError> {
+        if !self.said {
+            return Ok(());
+        }
+        let sql = format!("select pg_terminate_backend(active_pid) from ({OUR_SLOTS}) s where active_pid is not null");
+        self.session.simple(&sql).await.map(drop).map_err(failed)
     }
 
     pub(super) async fn keyed_is_there(&mut self) -> Result<(), SourceError> {

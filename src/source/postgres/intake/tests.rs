@@ -42,7 +42,12 @@ fn relation(column: &str) -> Relation {
 }
 
 fn ddl() -> Event {
-    let content = Content(br#"{"tag":"ALTER TABLE","objects":[{"identity":"public.t"}]}"#);
+    command("ALTER TABLE")
+}
+
+fn command(tag: &str) -> Event {
+    let content = format!(r#"{{"tag":"{tag}","objects":[{{"identity":"public.t"}}]}}"#);
+    let content = Content(content.as_bytes());
     data(&Message::Message { transactional: true, lsn: Lsn::ZERO, prefix: names::DDL.as_bytes(), content })
 }
 
@@ -86,6 +91,41 @@ fn l2_a_transaction_that_is_durable_is_dropped_whole_and_the_next_is_taken_whole
     assert_eq!(records, 3);
 }
 
+/// The log's last transaction, as `begin` and `commit` make one.
+fn last(commit_lsn: u64) -> Whole {
+    let (position, time) = (Position::new(commit_lsn + 10), Timestamp::from_micros(7));
+    Whole { xid: Some(Xid::new(9)), commit: Commit { position, time } }
+}
+
+#[test]
+fn l3_nothing_is_taken_behind_a_history_that_is_not_the_logs() {
+    #[rustfmt::skip]
+    let cases = [
+        // the log's last  sent                                              taken  why
+        (Some(last(80)),   vec![begin(80), commit(80), begin(100)],          true,  "what the log has, and then more"),
+        (Some(last(80)),   vec![begin(70), commit(70), begin(100)],          false, "another one where the log ends"),
+        (Some(last(80)),   vec![begin(100)],                                 false, "one that the log has is missing"),
+        (Some(last(80)),   vec![keepalive(100, false)],                      false, "there is no more up to there"),
+        (Some(last(80)),   vec![keepalive(95, true), begin(80), commit(80)], true,  "the server is not that far yet"),
+        (Some(last(90)),   vec![begin(90), commit(90)],                      true,  "the log ends with it"),
+        (Some(last(80)),   vec![begin(90), commit(90)],                      false, "the log ends there without it"),
+        (None,             vec![keepalive(100, false)],                      true,  "heartbeats alone"),
+        (None,             vec![begin(90), commit(90)],                      false, "the log holds nothing there"),
+    ];
+    for (ours, events, taken, why) in cases {
+        let (mut intake, mut arrivals) = (intake(100).continuing(ours), Vec::new());
+        assert_eq!(intake.common(), Lsn::ZERO, "nothing is known yet");
+        let done = events.into_iter().try_for_each(|event| intake.event(event, Tick::default(), &mut arrivals));
+        assert_eq!(done.is_ok(), taken, "{why}");
+        assert!(taken || completed(&arrivals).is_empty(), "{why}");
+    }
+    let mut intake = intake(100).continuing(Some(last(80)));
+    take(&mut intake, [begin(80), insert(), commit(80)]);
+    assert_eq!(intake.common(), Lsn::ZERO, "there may be more below the log's end");
+    take(&mut intake, [keepalive(100, false)]);
+    assert_eq!(intake.common(), Lsn::new(100), "what is durable may be told");
+}
+
 #[test]
 fn l1_a_keepalive_counts_only_where_no_transaction_is_open() {
     let mut intake = intake(0);
@@ -123,6 +163,24 @@ fn l3_a_change_of_schema_is_a_gap_behind_its_own_transaction() {
     );
     let quiet = take(&mut intake, [begin(200), insert(), commit(200)]);
     assert_eq!(quiet.len(), 3, "and told once");
+}
+
+#[test]
+fn l3_a_command_is_no_gap_only_if_it_can_change_nothing_that_a_restore_brings_back() {
+    #[rustfmt::skip]
+    let cases = [
+        ("REFRESH MATERIALIZED VIEW", 0, "its rows are in no base"),
+        ("REINDEX",                   0, "the index is what it was"),
+        ("COMMENT",                   1, "a restore would not have it"),
+        ("GRANT",                     1, "neither this"),
+        ("ALTER MATERIALIZED VIEW",   1, "nor this"),
+    ];
+    for (tag, many, why) in cases {
+        let arrivals = take(&mut intake(0), [begin(90), command(tag), commit(90)]);
+        assert_eq!(gaps(&arrivals).len(), many, "{tag}: {why}");
+    }
+    let arrivals = take(&mut intake(0), [begin(90), command("REINDEX"), ddl(), commit(90)]);
+    assert_eq!(gaps(&arrivals)[0].detail, "ALTER TABLE public.t");
 }
 
 #[test]

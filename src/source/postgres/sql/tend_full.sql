@@ -8,11 +8,20 @@ declare
     v_identity "char";
     v_before "char";
     v_forced boolean;
+    v_generated boolean;
 begin
     select c.relreplident into v_identity from pg_class c
     where c.oid = v_table and c.relkind = 'r' and c.relpersistence = 'p' and c.oid >= 16384
         and c.relnamespace <> 'holdfast'::regnamespace;
-    if v_identity is null or pg_get_replica_identity_index(v_table) is not null then
+    -- The stream does not carry what is generated: by a key with such a column no row can be found again. By all other
+    -- columns it can, for it follows from them.
+    select exists (
+        select from pg_index i join pg_attribute a on a.attrelid = i.indrelid
+        where i.indexrelid = coalesce(pg_get_replica_identity_index(v_table), (
+                select p.indexrelid from pg_index p where p.indrelid = v_table and p.indisprimary))
+            and a.attgenerated <> '' and a.attnum = any ((i.indkey::int2[])[0:i.indnkeyatts - 1]))
+    into v_generated;
+    if v_identity is null or pg_get_replica_identity_index(v_table) is not null and not v_generated then
         return;
     end if;
     if v_identity <> 'f' then
@@ -21,7 +30,7 @@ begin
         values (v_table, v_table::regclass::text, v_identity, true);
     elsif exists (
         select from pg_index i
-        where i.indrelid = v_table and i.indisprimary and i.indimmediate and i.indisvalid)
+        where i.indrelid = v_table and i.indisprimary and i.indimmediate and i.indisvalid) and not v_generated
     then
         select f.forced, f.before into v_forced, v_before from holdfast.identity_change f
         where f.relid = v_table order by f.entry desc limit 1;

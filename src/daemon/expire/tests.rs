@@ -209,7 +209,7 @@ proptest! {
 }
 
 #[tokio::test]
-async fn l10_a_clock_that_jumped_ahead_deletes_nothing_and_says_so() {
+async fn s13_l10_a_clock_that_jumped_ahead_deletes_nothing_and_says_so() {
     let fixture = Fixture::new(71);
     let mut writer = fixture.writer().await;
     for number in 1..4 {

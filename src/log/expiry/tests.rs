@@ -126,7 +126,7 @@ async fn sound(env: &LogEnv, when: &str) {
 }
 
 #[tokio::test]
-async fn l10_an_expiry_killed_anywhere_leaves_a_log_that_opens_and_is_begun_again() {
+async fn s15_l10_an_expiry_killed_anywhere_leaves_a_log_that_opens_and_is_begun_again() {
     let whole = three_reigns(61).await;
     let before = History::load(&whole.env, &main_source()).await.unwrap();
     let done = carry_out(&whole.env, &main_source(), &before, &doomed(7)).await.unwrap();
@@ -203,7 +203,7 @@ async fn l4_what_stays_is_proved_before_anything_goes() {
 
 /// Others wrote while it slept, and what they wrote has expired: its next slots are free again.
 #[tokio::test]
-async fn l5_a_writer_that_slept_through_an_expiry_stops() {
+async fn s15_l5_a_writer_that_slept_through_an_expiry_stops() {
     #[rustfmt::skip]
     let cases = [
         // fence is there   clocks go on   why
@@ -257,7 +257,7 @@ async fn an_idle_writer_that_did_not_sleep_goes_on() {
 
 /// Between looking where the log ends and putting its fence there, a whole reign and its expiry pass.
 #[tokio::test]
-async fn l5_who_slept_while_taking_a_fence_takes_another() {
+async fn s15_l5_who_slept_while_taking_a_fence_takes_another() {
     let fixture = Fixture::new(66);
     let mut first = fixture.writer().await;
     write_segment(&mut first, &transaction(1)).await;
@@ -281,7 +281,7 @@ async fn l5_who_slept_while_taking_a_fence_takes_another() {
 }
 
 #[tokio::test]
-async fn what_expires_while_somebody_looks_is_not_missing() {
+async fn s15_l10_what_expires_while_somebody_looks_is_not_missing() {
     for seed in [67, 68] {
         let fixture = three_reigns(seed).await;
         for slot in [3, 6] {

@@ -23,17 +23,31 @@ pub async fn run(scene: &Scene, args: &ExpireArgs) -> Result<Exit, Failure> {
         None => sources(&*env.store).await?,
     };
     let order = Order::of(&scene.config, args.yes);
-    let mut told = Vec::new();
+    let (mut told, mut failures) = (Vec::new(), Vec::new());
     for source in all {
-        told.push(expire::run(&env, &source, &order).await.map_err(failed)?);
+        // One that is refused holds up no other.
+        match expire::run(&env, &source, &order).await {
+            Ok(expiry) => told.push(expiry),
+            Err(error) => failures.push(failed(error)),
+        }
     }
-    if args.yes {
+    if args.yes && !told.is_empty() {
         // What is gone from the store leaves the catalog too; without a daemon it does when the next one opens it.
         ask::daemon(scene, &json!({ "verb": "catalog_rebuild" })).await?;
     }
     let text: Vec<_> = told.iter().map(text).collect();
-    let text = if told.is_empty() { "the store holds nothing yet".to_owned() } else { text.join("\n") };
-    scene.out.answer(&json!({ "deleted": args.yes, "sources": told.iter().map(as_json).collect::<Vec<_>>() }), &text);
+    let nothing = told.is_empty() && failures.is_empty();
+    let text = if nothing { "the store holds nothing yet".to_owned() } else { text.join("\n") };
+    if nothing || !told.is_empty() {
+        let sources: Vec<_> = told.iter().map(as_json).collect();
+        scene.out.answer(&json!({ "deleted": args.yes, "sources": sources }), &text);
+    }
+    if let Some(last) = failures.pop() {
+        for failure in &failures {
+            scene.out.failure(failure);
+        }
+        return Err(last);
+    }
     let refused = told.iter().filter_map(|expiry| expiry.done.as_ref()).any(|done| !done.refused.is_empty());
     // Aloud, although it is tried again: a store that never lets go keeps what was promised to be gone (L11).
     Ok(if refused { Exit::Failed } else { Exit::Done })
@@ -43,7 +57,8 @@ fn failed(error: ExpireError) -> Failure {
     let exit = match error {
         ExpireError::Unreadable { source, .. } => return restore::failed(source),
         ExpireError::Refused { source: Refusal::Timeless | Refusal::ClocksApart { .. }, .. } => Exit::CouldNotTell,
-        ExpireError::Refused { source: Refusal::Damaged(_), .. } => Exit::VerificationFailed,
+        ExpireError::Refused { source: Refusal::Damaged(_) | Refusal::BaseDamaged(_), .. } => Exit::VerificationFailed,
+        ExpireError::Refused { source: Refusal::HeldMeanwhile, .. } => Exit::Failed,
         ExpireError::Broken { ref source, .. } => log_exit(source),
     };
     Failure::of(exit, error)
@@ -71,7 +86,9 @@ fn as_json(expiry: &Expiry) -> Value {
 }
 
 fn text(expiry: &Expiry) -> String {
-    let (segments, bases) = (expiry.segments, expiry.bases.len());
+    let planned = (expiry.segments, expiry.bases.len());
+    let done = expiry.done.as_ref().map(|done| (done.segments, usize::try_from(done.bases).unwrap_or(usize::MAX)));
+    let (segments, bases) = done.unwrap_or(planned);
     let bytes = indicatif::HumanBytes(expiry.bytes);
     let verb = if expiry.done.is_some() { "deleted" } else { "expired " };
     let mut text = format!("source {}\n  {verb}  {segments} segments and {bases} bases, {bytes}\n", expiry.source);

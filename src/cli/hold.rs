@@ -7,9 +7,12 @@ use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::out::confirm;
 use crate::cli::scene::Scene;
+use crate::daemon::chain;
+use crate::daemon::expire::{self, Held};
 use crate::log::hold::{self, Added};
 use crate::log::{History, Hold, LogEnv};
 use crate::model::{SourceName, Timestamp};
+use crate::restore::RestoreError;
 use crate::store::sources;
 
 /// Runs `hold`.
@@ -37,8 +40,7 @@ async fn add(scene: &Scene, env: &LogEnv, args: &HoldAddArgs) -> Result<Exit, Fa
     if hold.to < hold.from {
         return Err(Failure::text(Exit::Usage, "--to is before --from; nothing would be kept"));
     }
-    let mut lines = Vec::new();
-    let mut told = Vec::new();
+    let (mut lines, mut told, mut exit) = (Vec::new(), Vec::new(), Exit::Done);
     for source in wanted(env, args.source.as_ref()).await? {
         let Some(log) = History::load(env, &source).await?.log else { continue };
         if hold::add(env, &source, log, &hold).await? == Added::NameTaken {
@@ -46,10 +48,38 @@ async fn add(scene: &Scene, env: &LogEnv, args: &HoldAddArgs) -> Result<Exit, Fa
             return Err(Failure::text(Exit::Failed, sentence));
         }
         lines.push(line(&source.to_string(), &hold));
-        told.push(as_json(Some(&source), &hold));
+        // Without a beginning it keeps what there is, whatever that is.
+        let whole = from == Timestamp::MIN;
+        let reach = if whole { Ok(Held::All) } else { expire::held(env, &source, &hold).await };
+        let (what, end) = kept(&source, &hold, reach);
+        lines.extend(what.clone());
+        exit = exit.max(end);
+        told.push(json!({ "hold": as_json(Some(&source), &hold), "short_of": what }));
     }
     scene.out.answer(&json!({ "added": told }), &lines.join("\n"));
-    Ok(Exit::Done)
+    Ok(exit)
+}
+
+/// What is to be said of a hold that does not keep all that it names.
+fn kept(source: &SourceName, hold: &Hold, reach: Result<Held, RestoreError>) -> (Option<String>, Exit) {
+    match reach {
+        Ok(Held::All) => (None, Exit::Done),
+        Ok(Held::From(time)) => {
+            let from =
+                format!("source {source}: history begins at {time}; nothing from {} up to there is left", hold.from);
+            (Some(from), Exit::NotRestorable)
+        }
+        Ok(Held::Nothing) => {
+            (Some(format!("source {source}: nothing from {} on can be restored yet", hold.from)), Exit::NotRestorable)
+        }
+        Err(error) => {
+            let why = chain(&error);
+            (
+                Some(format!("source {source}: the hold is there; what it keeps could not be told: {why}")),
+                Exit::CouldNotTell,
+            )
+        }
+    }
 }
 
 async fn list(scene: &Scene, env: &LogEnv) -> Result<Exit, Failure> {

@@ -17,6 +17,7 @@ pub mod keys;
 pub mod list;
 pub mod mark;
 pub mod out;
+pub mod process;
 pub mod progress;
 pub mod restore;
 pub mod run;
@@ -34,7 +35,7 @@ use crate::cli::scene::Scene;
 
 /// Runs the verb of a command line, the program's name first.
 pub fn main(line: impl IntoIterator<Item = OsString>) -> Exit {
-    keep_memory_private();
+    process::keep_memory_private();
     let args = match Args::read(line) {
         Ok(args) => args,
         Err(error) => {
@@ -46,6 +47,9 @@ pub fn main(line: impl IntoIterator<Item = OsString>) -> Exit {
         death.arm();
     }
     out::begin_logging(&args);
+    if matches!(args.verb, Verb::Run(_)) {
+        process::let_servers_go_first();
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let ended = match runtime {
         Ok(runtime) => runtime.block_on(Box::pin(dispatch(&args))),
@@ -77,16 +81,5 @@ async fn dispatch(args: &Args) -> Result<Exit, Failure> {
         Verb::Find(find) => find::run(&scene, find).await,
         Verb::List(list) => list::run(&scene, list).await,
         Verb::Restore(restore) => Box::pin(restore::run(&scene, restore)).await,
-    }
-}
-
-/// Keys and rows must not end in a core dump, nor be read by a process of the same user (L6).
-fn keep_memory_private() {
-    use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
-    let none = Rlimit { current: Some(0), maximum: Some(0) };
-    let refused =
-        setrlimit(Resource::Core, none).is_err() || set_dumpable_behavior(DumpableBehavior::NotDumpable).is_err();
-    if refused {
-        out::warn("core dumps could not be switched off; set LimitCORE=0 for this process");
     }
 }

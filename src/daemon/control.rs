@@ -63,9 +63,11 @@ impl Handlers {
     }
 
     async fn answer(&self, line: &[u8]) -> Value {
-        let request: Option<Value> = serde_json::from_slice(line).ok();
-        let verb = request.as_ref().and_then(|request| request.get("verb")?.as_str()).unwrap_or_default().to_owned();
-        let (Some(request), Some(handler)) = (request, self.0.get(verb.as_str())) else {
+        let Ok(request) = serde_json::from_slice::<Value>(line) else {
+            return json!({ "error": "the daemon cannot read the request: it is no line of JSON", "exit": 1 });
+        };
+        let handler = request.get("verb").and_then(|verb| self.0.get(verb.as_str()?));
+        let Some(handler) = handler else {
             return json!({ "error": "the daemon does not know this verb; is it of the same version?", "exit": 1 });
         };
         match handler(request).await {

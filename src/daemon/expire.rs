@@ -4,12 +4,15 @@
 //!   before anything goes.
 //! * L11: what could not be deleted, and why nothing was, is told.
 
+mod proof;
+
 use std::path::PathBuf;
 
 use crate::codec::gap::{Gap, Reason};
 use crate::codec::segment::{Flags, ObjectKind};
 use crate::config::Config;
 use crate::daemon::assemble;
+use crate::daemon::chain;
 use crate::log::expiry::{self, Expired};
 use crate::log::retention::{self, Doomed, Known, KnownBase, KnownGap, Refusal, Rule};
 use crate::log::{Entry, History, Hold, Hole, LogEnv, LogError, Reader, hold};
@@ -119,15 +122,7 @@ pub async fn run(env: &LogEnv, source: &SourceName, order: &Order) -> Result<Exp
     leave(&mut looked.facts, &doomed);
     expiry.after = windows(&looked.facts);
     if order.delete && now.is_some() {
-        let broken = |error: LogError| ExpireError::Broken { source_name: source.clone(), source: error };
-        let done = expiry::carry_out(env, source, &looked.history, &doomed).await.map_err(broken)?;
-        // Parts of a base whose manifest an earlier run took, and of bases that were never completed.
-        sweep::sweep(env, source, order.claims.as_deref()).await.map_err(|error| broken(error.into()))?;
-        tracing::info!(
-            source = %source, first = %doomed.first, segments = done.segments, bases = done.bases,
-            refused = done.refused.len(), "what had expired is deleted"
-        );
-        expiry.done = Some(done);
+        expiry.done = Some(looked.delete(env, source, order, &doomed).await?);
     }
     Ok(expiry)
 }
@@ -137,7 +132,9 @@ struct Looked {
     history: History,
     facts: Facts,
     gaps: Vec<KnownGap>,
+    /// Those in the store, and those of the configuration behind them.
     holds: Vec<Hold>,
+    stored_holds: usize,
 }
 
 type Decided = Result<(Option<Timestamp>, Doomed), Refusal>;
@@ -151,8 +148,9 @@ impl Looked {
         let lost = |hole: &Hole| KnownGap { slot: hole.slot, place: hole.place, lossy: true, tears: false };
         gaps.extend(facts.holes.iter().map(lost));
         let mut holds = hold::list(env, source).await?;
+        let stored_holds = holds.len();
         holds.extend(more.iter().cloned());
-        Ok(Self { history, facts, gaps, holds })
+        Ok(Self { history, facts, gaps, holds, stored_holds })
     }
 
     fn known(&self) -> Known<'_> {
@@ -171,8 +169,7 @@ impl Looked {
     /// What may go. What the log says of the time is proved, by its last object to the last byte.
     async fn decide(&self, env: &LogEnv, source: &SourceName, rule: Rule) -> Result<Decided, RestoreError> {
         let Some(last) = self.facts.entries.last() else {
-            let first = self.history.boundary.unwrap_or(Slot::FIRST);
-            return Ok(Ok((None, Doomed { first, bases: Vec::new() })));
+            return Ok(Ok((None, Doomed { first: self.begin(), bases: Vec::new() })));
         };
         let header = expiry::prove(env, source, last).await?;
         let now = match retention::verified_now(header.to_time, env.clock.now()) {
@@ -180,8 +177,66 @@ impl Looked {
             Err(refusal) => return Ok(Err(refusal)),
         };
         let doomed = self.known().doomed(rule, now);
-        let hole = self.history.missing.iter().find(|slot| **slot >= doomed.first);
-        Ok(hole.map_or(Ok((Some(now), doomed)), |slot| Err(Refusal::Damaged(*slot))))
+        let proved = self.prove(env, source, &doomed, &self.known().leading(rule, now)).await?;
+        Ok(proved.map(|()| (Some(now), doomed)))
+    }
+
+    /// That what stays is whole, as far as names and sizes tell.
+    async fn prove(
+        &self,
+        env: &LogEnv,
+        source: &SourceName,
+        doomed: &Doomed,
+        leading: &[BaseId],
+    ) -> Result<Result<(), Refusal>, RestoreError> {
+        let begin = self.facts.entries.first().map(|entry| entry.slot);
+        // Where nothing of the log goes, what is missing at its very beginning is a loss, and no expiry.
+        let from = if begin == Some(doomed.first) { self.begin() } else { doomed.first };
+        if let Some(slot) = self.history.missing.iter().find(|slot| **slot >= from) {
+            return Ok(Err(Refusal::Damaged(*slot)));
+        }
+        let slots = self.facts.entries.iter().map(|entry| entry.slot);
+        let kept: Vec<_> = slots.filter(|slot| *slot >= doomed.first).collect();
+        let mut proved = proof::segments(env, source, kept).await?;
+        for base in leading {
+            if proved.is_ok() {
+                proved = proof::base(env, source, *base).await?;
+            }
+        }
+        Ok(proved)
+    }
+
+    fn begin(&self) -> Slot {
+        self.history.boundary.unwrap_or(Slot::FIRST)
+    }
+
+    async fn delete(
+        &self,
+        env: &LogEnv,
+        source: &SourceName,
+        order: &Order,
+        doomed: &Doomed,
+    ) -> Result<Expired, ExpireError> {
+        let broken = |error: LogError| ExpireError::Broken { source_name: source.clone(), source: error };
+        expiry::announce(env, source, &self.history, doomed).await.map_err(broken)?;
+        let holds = hold::list(env, source).await.map_err(broken)?;
+        if Some(holds.as_slice()) != self.holds.get(..self.stored_holds) {
+            expiry::withdraw(env, source, &self.history, doomed).await.map_err(broken)?;
+            let source_name = source.clone();
+            return Err(ExpireError::Refused { source_name, source: Refusal::HeldMeanwhile });
+        }
+        let done = expiry::carry_out(env, source, &self.history, doomed).await.map_err(broken)?;
+        tracing::info!(
+            source = %source, first = %doomed.first, segments = done.segments, bases = done.bases,
+            refused = done.refused.len(), "what had expired is deleted"
+        );
+        // Parts of a base whose manifest an earlier run took, and of bases that were never completed. They are tried
+        // again with the next run, and by a job of their own.
+        if let Err(error) = sweep::sweep(env, source, order.claims.as_deref()).await {
+            let error = chain(&error);
+            tracing::warn!(source = %source, error, "what broken bases left behind could not be swept; later");
+        }
+        Ok(done)
     }
 
     fn goes<'a>(&'a self, doomed: &'a Doomed) -> impl Iterator<Item = &'a Entry> {
@@ -202,6 +257,27 @@ impl Looked {
         }
         Ok(bytes)
     }
+}
+
+/// What a hold keeps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// Every instant that it names.
+    All,
+    /// History begins later: what lies before was gone already, or was never there.
+    From(Timestamp),
+    /// There is nothing yet that could be restored.
+    Nothing,
+}
+
+/// What a hold keeps that has just been added: an expiry may have been faster.
+pub async fn held(env: &LogEnv, source: &SourceName, hold: &Hold) -> Result<Held, RestoreError> {
+    let looked = Looked::at(env, source, &[]).await?;
+    if looked.known().reaches(hold.from) {
+        return Ok(Held::All);
+    }
+    let sound = looked.facts.bases.iter().filter(|base| looked.facts.is_sound(base) && base.taken_at >= hold.from);
+    Ok(sound.map(|base| base.taken_at).min().map_or(Held::Nothing, Held::From))
 }
 
 /// Takes out of what is stored what is doomed.

@@ -4,8 +4,8 @@
 //!   succeeded ── every + jitter ──▶ due          failed ── 5 min, doubled with each failure, at most `every` ──▶ due
 //!   started ── a minute ──▶ nothing is due before, so that capture begins first
 //! ```
-//! A job that has never succeeded is due at once. So is one whose last success lies in the future: the clock was set
-//! back, and what that time says is not known (L11).
+//! A job that has never succeeded is due at once. So is one whose last run lies in the future: the clock was set back, and
+//! what that time says is not known (L11). Nothing here moves along with the clock: what is due comes.
 
 use std::time::Duration;
 
@@ -49,8 +49,8 @@ impl JobName {
     }
 }
 
-/// Why a run did not succeed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Why a run did not succeed, the worst first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Trouble {
     /// Something stored is damaged, missing or foreign.
@@ -132,17 +132,17 @@ pub struct Rhythm {
     pub jitter: Duration,
 }
 
-/// When the next run is due, for a process that began at `begun`.
+/// When the next run is due, for a process that began at `begun`, which is not in the future.
 pub fn due(rhythm: Rhythm, past: &Past, begun: Timestamp, now: Timestamp) -> Timestamp {
-    let earliest = later(begun.min(now), FIRST_AFTER.min(rhythm.every));
-    let succeeded = past.succeeded().filter(|time| *time <= now);
-    let due = match (past.standing_failure(), succeeded) {
-        (Some(failed), _) => {
+    let earliest = begun.later_by(FIRST_AFTER.min(rhythm.every));
+    let failed = past.standing_failure().map(|failed| Timestamp::from_micros(failed.at_micros));
+    let due = match (failed, past.succeeded()) {
+        (Some(failed), _) if failed <= now => {
             let doubled = RETRY_AFTER.saturating_mul(1 << past.failures_in_a_row.saturating_sub(1).min(16));
-            later(Timestamp::from_micros(failed.at_micros).min(now), doubled.min(rhythm.every))
+            failed.later_by(doubled.min(rhythm.every))
         }
-        (None, Some(succeeded)) => later(succeeded, rhythm.every.saturating_add(rhythm.jitter)),
-        (None, None) => earliest,
+        (None, Some(succeeded)) if succeeded <= now => succeeded.later_by(rhythm.every.saturating_add(rhythm.jitter)),
+        (Some(_) | None, _) => earliest,
     };
     due.max(earliest)
 }
@@ -152,10 +152,11 @@ pub fn is_overdue(every: Duration, due: Timestamp, now: Timestamp) -> bool {
     now.since(due) > every
 }
 
-/// How long until a base is due after the one that was `taken` last; zero if there is none. The microsecond at which it
-/// was taken is the dice: the same base gives the same wait, after a restart too.
+/// How long until a base is due after the one that was `taken` last; zero if there is none, or if it is so far in the
+/// future that a clock must have been wrong. The microsecond at which it was taken is the dice: the same base gives the
+/// same wait, after a restart too.
 pub fn base_due_in(every: Duration, taken: Option<Timestamp>, now: Timestamp) -> Duration {
-    let Some(taken) = taken else { return Duration::ZERO };
+    let Some(taken) = taken.filter(|taken| taken.since(now) <= every) else { return Duration::ZERO };
     let dice = u128::from(taken.micros().unsigned_abs());
     every.saturating_add(part_of(every, dice)).saturating_sub(now.since(taken))
 }
@@ -169,10 +170,6 @@ fn part_of(every: Duration, dice: u128) -> Duration {
     let most = every.checked_div(JITTER_PART).unwrap_or_default().as_micros();
     let micros = dice.checked_rem(most.saturating_add(1)).unwrap_or(0);
     Duration::from_micros(u64::try_from(micros).unwrap_or(0))
-}
-
-fn later(time: Timestamp, by: Duration) -> Timestamp {
-    Timestamp::from_micros(time.micros().saturating_add(i64::try_from(by.as_micros()).unwrap_or(i64::MAX)))
 }
 
 #[cfg(test)]
@@ -215,7 +212,7 @@ mod tests {
             (Some(now - HOUR),       Some((now - minute, 1)),       now + 4 * minute,      "five minutes after a failure"),
             (Some(now - HOUR),       Some((now - minute, 3)),       now + 19 * minute,     "later and later"),
             (None,                   Some((now - minute, 60)),      now - minute + DAY,    "at most a rhythm"),
-            (None,                   Some((now + DAY, 1)),          now + 5 * minute,      "failed in the future: the clock again"),
+            (None,                   Some((now + DAY, 1)),          begun + minute,        "failed in the future: the clock again"),
             (Some(now - HOUR),       Some((now - 2 * HOUR, 0)),     now + 23 * HOUR + 5,   "a failure that a success followed is over"),
         ];
         for (succeeded, failed, expected, why) in cases {
@@ -232,9 +229,14 @@ mod tests {
         let wait = base_due_in(day, Some(base_at(7)), base_at(7));
         assert!(wait >= day && wait <= day + day / JITTER_PART, "{wait:?}");
         let hour = Duration::from_secs(HOUR);
-        assert_eq!(base_due_in(day, Some(base_at(7)), later(base_at(7), hour)) + hour, wait);
+        assert_eq!(base_due_in(day, Some(base_at(7)), base_at(7).later_by(hour)) + hour, wait);
         assert_ne!(base_due_in(day, Some(base_at(8)), base_at(8)), wait, "another base, another throw");
         assert_eq!(base_due_in(day, Some(base_at(7)), at(9 * DAY)), Duration::ZERO);
+        assert_eq!(
+            base_due_in(day, Some(at(9 * DAY)), at(2 * DAY)),
+            Duration::ZERO,
+            "the clock was set back by a week"
+        );
     }
 
     #[test]
@@ -261,8 +263,24 @@ mod tests {
             let every = Duration::from_secs(every);
             let rhythm = Rhythm { every, jitter: jitter(every, &SeededEntropy::new(seed)) };
             prop_assert!(rhythm.jitter <= every / JITTER_PART);
-            let due = due(rhythm, &past(succeeded, failed), at(begun), at(now));
+            let due = due(rhythm, &past(succeeded, failed), at(begun.min(now)), at(now));
             prop_assert!(due.since(at(now)) <= every + rhythm.jitter.max(FIRST_AFTER));
+        }
+
+        #[test]
+        fn time_that_passes_brings_the_next_run_whatever_the_clock_said_before(
+            succeeded in proptest::option::of(0..u64::from(u32::MAX)), failed in proptest::option::of((0..u64::from(u32::MAX), 1..99_u32)),
+            mut begun in 0..u64::from(u32::MAX), start in 0..u64::from(u32::MAX), every in 60..9 * DAY,
+        ) {
+            let rhythm = Rhythm { every: Duration::from_secs(every), jitter: Duration::from_secs(every / 20) };
+            let past = past(succeeded, failed);
+            let within = start + every + every / 20 + 61;
+            let mut looks = (start..=within).step_by(every.div_ceil(20) as usize).chain([within]);
+            let ran = looks.any(|now| {
+                begun = begun.min(now);
+                due(rhythm, &past, at(begun), at(now)) <= at(now)
+            });
+            prop_assert!(ran);
         }
     }
 }

@@ -3,7 +3,8 @@
 //! ```text
 //!   prove ─▶ boundary, durable and read back ─▶ manifests ─▶ their parts ─▶ segments, oldest first ─▶ checkpoints ─▶ boundaries
 //! ```
-//! * L10: nothing goes before a boundary in front of what stays is durable. A base without its manifest is none, so that
+//! * L10: nothing goes before a boundary in front of what stays is durable. Who adds a hold looks at the boundary
+//!   afterwards, and who deletes looks at the holds after the boundary: one of them sees the other. A base without its manifest is none, so that
 //!   goes first; one whose manifest may not go (a lock) stays whole. What a store refuses is told and tried the next time.
 //! * L5: fences stay, since who slept through a reign must meet the fence that ended his. Some hundred bytes each.
 
@@ -64,6 +65,19 @@ pub async fn prove(env: &LogEnv, source: &SourceName, entry: &Entry) -> Result<H
     }
 }
 
+/// Makes the boundary durable behind which everything is doomed. Nothing is deleted yet.
+pub async fn announce(env: &LogEnv, source: &SourceName, history: &History, doomed: &Doomed) -> Result<(), LogError> {
+    if doomed.moves(history) { set_boundary(env, source, history, doomed.first).await } else { Ok(()) }
+}
+
+/// Takes back what [`announce`] did, as long as nothing was deleted.
+pub async fn withdraw(env: &LogEnv, source: &SourceName, history: &History, doomed: &Doomed) -> Result<(), LogError> {
+    if doomed.moves(history) {
+        env.store.delete(&layout::boundary(source, doomed.first)).await?;
+    }
+    Ok(())
+}
+
 /// Deletes what is doomed, and what an earlier run left behind.
 pub async fn carry_out(
     env: &LogEnv,
@@ -71,10 +85,8 @@ pub async fn carry_out(
     history: &History,
     doomed: &Doomed,
 ) -> Result<Expired, LogError> {
+    announce(env, source, history, doomed).await?;
     let first = doomed.first.max(history.boundary.unwrap_or(Slot::FIRST));
-    if history.boundary.unwrap_or(Slot::FIRST) < first {
-        set_boundary(env, source, history, first).await?;
-    }
     let kinds = history.entries.iter().map(|entry| (entry.slot, entry.kind)).collect();
     let mut work = Work { env, source, first, kinds, refused_in_a_row: 0, expired: Expired::default() };
     for base in &doomed.bases {
@@ -84,6 +96,12 @@ pub async fn carry_out(
     work.others(layout::checkpoints_prefix(source)).await?;
     work.others(layout::boundaries_prefix(source)).await?;
     Ok(work.expired)
+}
+
+impl Doomed {
+    fn moves(&self, history: &History) -> bool {
+        history.boundary.unwrap_or(Slot::FIRST) < self.first
+    }
 }
 
 /// Makes a boundary in front of `first` durable, and reads it back.

@@ -104,6 +104,15 @@ pub enum Refusal {
     /// An object that is to be kept is missing.
     #[error("object {0} of the log is missing: what would be deleted may be needed; run `holdfast verify` first")]
     Damaged(Slot),
+    /// A base that leads to what is promised is not whole.
+    #[error(
+        "base {0}, on which what is promised hangs, is not whole: what would be deleted may be needed; \
+         run `holdfast verify`, and take a new base"
+    )]
+    BaseDamaged(BaseId),
+    /// Holds were added or taken off while it was decided.
+    #[error("a hold was added or taken off meanwhile; nothing was deleted, ask again")]
+    HeldMeanwhile,
 }
 
 /// How late it certainly is: the earlier of two clocks that agree. A clock that jumped ahead alone moves nothing.
@@ -120,6 +129,7 @@ pub fn verified_now(log: Timestamp, here: Timestamp) -> Result<Timestamp, Refusa
 /// Where the log must begin, and the base that begins there, for every instant from some time on.
 #[derive(Clone, Copy, Debug)]
 struct Anchor {
+    base: BaseId,
     point: Position,
     slot: Slot,
 }
@@ -130,7 +140,7 @@ impl Known<'_> {
         let main = self.anchor(now.earlier_by(rule.log));
         let holds: Vec<_> = self.holds.iter().map(|hold| (hold, self.anchor(hold.from))).collect();
         let newest = self.newest();
-        let needed = newest.map(|base| Anchor { point: base.point, slot: self.needed(base.point) });
+        let needed = newest.map(|base| self.anchored(base));
         let anchors = [main, needed].into_iter().chain(holds.iter().map(|(_, anchor)| *anchor));
         // One that is missing asks for more than there is: then all of the log is kept.
         let first = match anchors.collect::<Option<Vec<_>>>() {
@@ -150,6 +160,22 @@ impl Known<'_> {
         let mut bases: Vec<_> = self.bases.iter().filter(|base| !kept(base)).collect();
         bases.sort_by_key(|base| (base.point, base.taken_at));
         Doomed { first, bases: bases.into_iter().map(|base| base.base).collect() }
+    }
+
+    /// The bases on which every promised instant hangs: those that lead to the last of the log, to each hold, and to now.
+    pub fn leading(&self, rule: Rule, now: Timestamp) -> Vec<BaseId> {
+        let main = self.anchor(now.earlier_by(rule.log));
+        let holds = self.holds.iter().map(|hold| self.anchor(hold.from));
+        let newest = self.newest().map(|base| self.anchored(base));
+        let mut bases: Vec<_> = holds.chain([main, newest]).flatten().map(|anchor| anchor.base).collect();
+        bases.sort_unstable();
+        bases.dedup();
+        bases
+    }
+
+    /// Whether every instant from `since` on can be reached.
+    pub fn reaches(&self, since: Timestamp) -> bool {
+        self.anchor(since).is_some()
     }
 
     fn begin(&self) -> Slot {
@@ -183,8 +209,13 @@ impl Known<'_> {
         let completes = |entry: &&Entry| entry.kind == ObjectKind::Data && entry.to > entry.from;
         let told = before.iter().rev().find(completes).map(|entry| entry.needs_from);
         let last = before.last().map(|entry| entry.slot);
-        let slot = [told, last].into_iter().flatten().fold(self.needed(base.point), Slot::min);
-        Some(Anchor { point: base.point, slot })
+        let anchored = self.anchored(base);
+        let slot = [told, last].into_iter().flatten().fold(anchored.slot, Slot::min);
+        Some(Anchor { slot, ..anchored })
+    }
+
+    fn anchored(&self, base: &KnownBase) -> Anchor {
+        Anchor { base: base.base, point: base.point, slot: self.needed(base.point) }
     }
 
     /// Where reading begins for everything that completes behind `point`. The last object is always needed: the next

@@ -118,3 +118,33 @@ fn l10_what_is_promised_stays_what_expired_is_refused_and_a_hold_keeps_it() {
     sound(&shop);
     assert_eq!(shop.restored("latest", "latest", SUM), "25|300");
 }
+
+#[test]
+fn l10_nothing_goes_while_what_stays_is_not_whole_and_a_hold_that_came_too_late_says_so() {
+    let shop = Shop::ready("create table t (id int primary key)", &[]);
+    let (daemon, early, late) = some_days(&shop);
+    assert_eq!(daemon.stop().0, exit::DONE);
+    let newest = shop.listed()["bases"].as_array().unwrap().last().unwrap()["base"].as_str().unwrap().to_owned();
+    let parts = files(&shop.path("store"));
+    let mut parts = parts.iter().filter(|file| file.extension().is_some_and(|kind| kind == "part"));
+    let part = parts.find(|file| file.to_string_lossy().contains(&newest)).unwrap();
+    let body = fs::read(part).unwrap();
+    let before = sealed(&shop);
+    for (why, damage) in [("lost", None), ("cut", body.split_last().map(|(_, rest)| rest))] {
+        fs::remove_file(part).unwrap();
+        if let Some(damaged) = damage {
+            fs::write(part, damaged).unwrap();
+        }
+        let refused = shop.expect(&["expire", "--yes"], exit::DAMAGED);
+        assert!(refused.stderr.contains(&newest) && refused.stderr.contains("is not whole"), "{why}: {refused:#?}");
+        fs::write(part, &body).unwrap();
+        assert_eq!(sealed(&shop), before, "{why}: nothing was deleted");
+    }
+    let done = expire(&shop, &["--yes"]);
+    assert!(done["done"]["segments"].as_u64().unwrap() > 0, "{done:#}");
+    let late_hold = shop.expect(&["hold", "add", "case-9", "--since", &early], exit::NOT_RESTORABLE);
+    assert!(late_hold.stdout.contains("history begins at"), "{late_hold:#?}");
+    shop.ok(&["hold", "add", "case-10", "--since", &late]);
+    sound(&shop);
+    assert_eq!(shop.restored(&late, "late", SUM), "20|190");
+}

@@ -7,6 +7,7 @@ mod copy;
 mod dial;
 mod frame;
 mod pipeline;
+mod quiet;
 mod refusal;
 mod replication;
 mod row;

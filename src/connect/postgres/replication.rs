@@ -16,7 +16,7 @@ use crate::connect::postgres::frame::{COPY_DATA, Fragment, Frame};
 use crate::connect::postgres::refusal::ServerError;
 use crate::connect::postgres::row::{Row, quote_ident};
 use crate::connect::postgres::session::{Session, lost, stray};
-use crate::connect::postgres::wire::{Reader, Writer};
+use crate::connect::postgres::wire::{Reader, Writer, quieten};
 use crate::model::{Lsn, Piece, Timestamp};
 
 const STREAM: &str = "read the replication stream";
@@ -136,7 +136,7 @@ impl Session {
             Frame { tag: b'E', body } => return Err(self.settle(doing, &body).await),
             Frame { .. } => return Err(stray(doing)),
         }
-        let (reader, writer) = (self.reader, self.writer);
+        let (reader, writer) = quieten(self.reader, self.writer).map_err(lost(doing))?;
         let stream = ReplicationStream { reader, message: (Lsn::ZERO, Lsn::ZERO), stage: Stage::Streaming };
         Ok((stream, Feedback { writer }))
     }

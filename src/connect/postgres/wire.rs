@@ -1,5 +1,6 @@
 //! The two halves of a socket, plain or under TLS; both may be dropped while waiting without losing or repeating a byte.
 
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -10,6 +11,7 @@ use tokio_rustls::client::TlsStream;
 
 use crate::connect::error::WireError;
 use crate::connect::postgres::frame::Inbox;
+use crate::connect::postgres::quiet::{Loose, QuietReader, QuietWriter, quiet};
 
 /// A connected socket, not yet in halves.
 #[derive(Debug)]
@@ -45,14 +47,16 @@ enum ReadSide {
     Tcp(tcp::OwnedReadHalf),
     Unix(unix::OwnedReadHalf),
     Tls(tokio::io::ReadHalf<Box<TlsStream<TcpStream>>>),
+    Quiet(QuietReader),
 }
 
 impl AsyncRead for ReadSide {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(side) => Pin::new(side).poll_read(cx, into),
             Self::Unix(side) => Pin::new(side).poll_read(cx, into),
             Self::Tls(side) => Pin::new(side).poll_read(cx, into),
+            Self::Quiet(side) => Pin::new(side).poll_read(cx, into),
         }
     }
 }
@@ -62,32 +66,58 @@ enum WriteSide {
     Tcp(tcp::OwnedWriteHalf),
     Unix(unix::OwnedWriteHalf),
     Tls(tokio::io::WriteHalf<Box<TlsStream<TcpStream>>>),
+    Quiet(QuietWriter),
 }
 
 impl AsyncWrite for WriteSide {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, from: &[u8]) -> Poll<std::io::Result<usize>> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Tcp(side) => Pin::new(side).poll_write(cx, from),
             Self::Unix(side) => Pin::new(side).poll_write(cx, from),
             Self::Tls(side) => Pin::new(side).poll_write(cx, from),
+            Self::Quiet(side) => Pin::new(side).poll_write(cx, from),
         }
     }
 
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(side) => Pin::new(side).poll_flush(cx),
             Self::Unix(side) => Pin::new(side).poll_flush(cx),
             Self::Tls(side) => Pin::new(side).poll_flush(cx),
+            Self::Quiet(side) => Pin::new(side).poll_flush(cx),
         }
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(side) => Pin::new(side).poll_shutdown(cx),
             Self::Unix(side) => Pin::new(side).poll_shutdown(cx),
             Self::Tls(side) => Pin::new(side).poll_shutdown(cx),
+            Self::Quiet(side) => Pin::new(side).poll_shutdown(cx),
         }
     }
+}
+
+/// The same halves, which cost the server nothing while nobody waits for it. Under TLS they stay what they are: there a
+/// message costs both sides far more than that.
+pub(super) fn quieten(reader: Reader, writer: Writer) -> Result<(Reader, Writer), WireError> {
+    let (read, write) = match (reader.side, writer.side) {
+        (ReadSide::Tcp(read), WriteSide::Tcp(write)) => {
+            let whole = read.reunite(write).map_err(io::Error::other).and_then(TcpStream::into_std);
+            halves(whole.map(Loose::Tcp))?
+        }
+        (ReadSide::Unix(read), WriteSide::Unix(write)) => {
+            let whole = read.reunite(write).map_err(io::Error::other).and_then(UnixStream::into_std);
+            halves(whole.map(Loose::Unix))?
+        }
+        others => others,
+    };
+    Ok((Reader { side: read, ..reader }, Writer { side: write, ..writer }))
+}
+
+fn halves(socket: io::Result<Loose>) -> Result<(ReadSide, WriteSide), WireError> {
+    let (read, write) = socket.and_then(quiet).map_err(WireError::Socket)?;
+    Ok((ReadSide::Quiet(read), WriteSide::Quiet(write)))
 }
 
 /// What comes from the server.

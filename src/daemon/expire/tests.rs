@@ -1,6 +1,7 @@
 //! What a restore answers before an expiry is what it answers after it, or it refuses; and what is promised it never
 //! refuses. Histories with gaps and times that step back are drawn at random.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -9,12 +10,14 @@ use super::*;
 use crate::apply::postgres::Transaction;
 use crate::codec::pgoutput::{Begin, Message};
 use crate::codec::segment::Header;
+use crate::crypto::sealed::Sealed;
 use crate::log::fixture::{Fixture, main_source, transaction, write_segment};
 use crate::log::object::draft;
-use crate::model::{LogId, Lsn, Xid};
+use crate::model::{LogId, Lsn, ObjectKey, Xid};
 use crate::restore::cut::{self, Completion, Look};
 use crate::restore::plan::{Cut, GapRule, Plan};
 use crate::restore::target::Target;
+use crate::store::{Part, PutNew, Store, StoreError};
 
 /// Commits with their times, so many to a segment; bases with how many commits they hold, and gaps before a commit.
 #[derive(Clone, Debug)]
@@ -208,11 +211,10 @@ proptest! {
     }
 }
 
-#[tokio::test]
-async fn s13_l10_a_clock_that_jumped_ahead_deletes_nothing_and_says_so() {
-    let fixture = Fixture::new(71);
+/// Transactions as a server tells them, each in a segment of its own behind the fence.
+async fn write_commits(fixture: &Fixture, numbers: std::ops::Range<u64>) {
     let mut writer = fixture.writer().await;
-    for number in 1..4 {
+    for number in numbers {
         let mut begin = Vec::new();
         let (final_lsn, commit_time) = (Lsn::new(number * 10 - 5), micros(0));
         Message::Begin(Begin { final_lsn, commit_time, xid: 1 }).encode(&mut begin);
@@ -220,6 +222,12 @@ async fn s13_l10_a_clock_that_jumped_ahead_deletes_nothing_and_says_so() {
         records[0].wire = begin.into();
         write_segment(&mut writer, &records).await;
     }
+}
+
+#[tokio::test]
+async fn s13_l10_a_clock_that_jumped_ahead_deletes_nothing_and_says_so() {
+    let fixture = Fixture::new(71);
+    write_commits(&fixture, 1..4).await;
     let rule = Rule { log: Duration::from_secs(1), bases: Duration::from_secs(1) };
     let order = Order { rule, holds: Vec::new(), delete: true, claims: None };
     let expiry = run(&fixture.env, &main_source(), &order).await.unwrap();
@@ -231,4 +239,76 @@ async fn s13_l10_a_clock_that_jumped_ahead_deletes_nothing_and_says_so() {
     assert_eq!(History::load(&fixture.env, &main_source()).await.unwrap().entries.len(), 4);
     let nobody: SourceName = "nobody".parse().unwrap();
     assert_eq!(run(&fixture.env, &nobody, &order).await.unwrap().now, None, "nothing is stored, nothing is wrong");
+}
+
+fn at_once() -> Order {
+    let rule = Rule { log: Duration::from_secs(1), bases: Duration::from_secs(1) };
+    Order { rule, holds: Vec::new(), delete: true, claims: None }
+}
+
+async fn boundaries(env: &LogEnv) -> usize {
+    env.store.list(&layout::boundaries_prefix(&main_source()), None).await.unwrap().len()
+}
+
+#[tokio::test]
+async fn l4_a_loss_at_the_very_beginning_of_the_log_is_no_expiry() {
+    let fixture = Fixture::new(72);
+    write_commits(&fixture, 1..7).await;
+    fixture.store.tamper(&layout::segment(&main_source(), Slot::FIRST), None);
+    let refused = run(&fixture.env, &main_source(), &at_once()).await.unwrap_err();
+    let ExpireError::Refused { source: Refusal::Damaged(Slot::FIRST), .. } = refused else { panic!("{refused}") };
+    assert_eq!(boundaries(&fixture.env).await, 0, "no boundary makes it look like one");
+}
+
+/// Somebody adds a hold at the moment at which a boundary becomes durable.
+struct HeldThen {
+    inner: Arc<dyn Store>,
+    env: LogEnv,
+}
+
+#[async_trait::async_trait]
+impl Store for HeldThen {
+    async fn put_new(&self, key: &ObjectKey, body: Sealed) -> Result<PutNew, StoreError> {
+        if matches!(layout::parse(key), Some(layout::Named::Boundary { .. })) {
+            let hold = Hold { name: "case-1".parse().unwrap(), from: Timestamp::MIN, to: Timestamp::MAX };
+            let log = History::load(&self.env, &main_source()).await.unwrap().log.unwrap();
+            hold::add(&self.env, &main_source(), log, &hold).await.unwrap();
+        }
+        self.inner.put_new(key, body).await
+    }
+
+    async fn get(&self, key: &ObjectKey, part: Part) -> Result<Sealed, StoreError> {
+        self.inner.get(key, part).await
+    }
+
+    async fn list(&self, prefix: &str, after: Option<&ObjectKey>) -> Result<Vec<ObjectKey>, StoreError> {
+        self.inner.list(prefix, after).await
+    }
+
+    async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
+        self.inner.delete(key).await
+    }
+
+    async fn size(&self, key: &ObjectKey) -> Result<u64, StoreError> {
+        self.inner.size(key).await
+    }
+}
+
+#[tokio::test]
+async fn l10_a_hold_that_is_added_while_an_expiry_runs_is_kept_whole() {
+    let fixture = Fixture::new(73);
+    write_commits(&fixture, 1..7).await;
+    let (env, source) = (&fixture.env, main_source());
+    let store = HeldThen { inner: Arc::clone(&env.store), env: env.clone() };
+    let late = LogEnv { store: Arc::new(store), ..env.clone() };
+    let looked = Looked::at(&late, &source, &[]).await.unwrap();
+    let doomed = Doomed { first: Slot::new(4), bases: Vec::new() };
+    let refused = looked.delete(&late, &source, &at_once(), &doomed).await.unwrap_err();
+    let ExpireError::Refused { source: Refusal::HeldMeanwhile, .. } = refused else { panic!("{refused}") };
+    let history = History::load(env, &source).await.unwrap();
+    assert_eq!((boundaries(env).await, history.entries.len(), history.boundary), (0, 7, None), "as it was");
+    // Whoever knew of the hold may go on.
+    let looked = Looked::at(env, &source, &[]).await.unwrap();
+    looked.delete(env, &source, &at_once(), &doomed).await.unwrap();
+    assert_eq!(History::load(env, &source).await.unwrap().boundary, Some(Slot::new(4)));
 }

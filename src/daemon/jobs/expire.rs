@@ -3,8 +3,9 @@
 //! L10: it deletes only with `[retention] delete = true`; without, `run --jobs expire` says what would go.
 
 use crate::daemon::chain;
-use crate::daemon::expire::{self, ExpireError, Order};
-use crate::daemon::jobs::{Ended, Job};
+use crate::daemon::expire::{self, ExpireError, Expiry, Order};
+use crate::daemon::jobs::memory::Memory;
+use crate::daemon::jobs::{Ended, Job, together};
 use crate::daemon::schedule::{JobName, Trouble};
 use crate::log::LogEnv;
 use crate::log::retention::Refusal;
@@ -18,6 +19,8 @@ pub struct Expire {
     pub sources: Vec<SourceName>,
     /// What is promised.
     pub order: Order,
+    /// What became of the other jobs.
+    pub memory: Memory,
 }
 
 #[async_trait::async_trait]
@@ -27,28 +30,51 @@ impl Job for Expire {
     }
 
     async fn run(&self) -> Ended {
-        let (mut segments, mut bases) = (0_u64, 0_usize);
+        if let Some(job) = self.damage_stands() {
+            let sentence =
+                format!("nothing is deleted while the job {} stands at damage: what goes may be needed", job.name());
+            return Err((Trouble::Damaged, sentence));
+        }
+        let (mut segments, mut bases, mut troubles) = (0_u64, 0_usize, Vec::new());
         for source in &self.sources {
-            let expiry = expire::run(&self.env, source, &self.order).await;
-            let expiry = expiry.map_err(|error| (trouble(&error), chain(&error)))?;
-            let refused = expiry.done.iter().flat_map(|done| &done.refused);
-            if let Some((object, why)) = refused.clone().next() {
-                let many = refused.count();
-                let sentence = format!("source {source}: {many} objects could not be deleted; {object}: {why}");
-                return Err((Trouble::Failed, sentence));
+            match expire::run(&self.env, source, &self.order).await {
+                Ok(expiry) => {
+                    segments = segments.saturating_add(expiry.segments);
+                    bases = bases.saturating_add(expiry.bases.len());
+                    troubles.extend(refused(&expiry).map(|sentence| (Trouble::Failed, sentence)));
+                }
+                Err(error) => troubles.push((trouble(&error), chain(&error))),
             }
-            segments = segments.saturating_add(expiry.segments);
-            bases = bases.saturating_add(expiry.bases.len());
         }
         let outcome = if self.order.delete { "were deleted" } else { "stay: [retention] delete is not true" };
-        Ok(format!("{segments} segments and {bases} bases had expired and {outcome}"))
+        together(troubles)
+            .map_or_else(|| Ok(format!("{segments} segments and {bases} bases had expired and {outcome}")), Err)
     }
+}
+
+impl Expire {
+    /// Damage that a verification found and none has taken back. What goes may be all that is left of something.
+    fn damage_stands(&self) -> Option<JobName> {
+        let stands = |job: &JobName| {
+            let past = self.memory.read(*job).unwrap_or_default();
+            past.standing_failure().is_some_and(|failed| failed.trouble == Trouble::Damaged)
+        };
+        [JobName::Verify, JobName::QuickVerify].into_iter().find(stands).filter(|_| self.order.delete)
+    }
+}
+
+fn refused(expiry: &Expiry) -> Option<String> {
+    let refused = &expiry.done.as_ref()?.refused;
+    let (object, why) = refused.first()?;
+    Some(format!("source {}: {} objects could not be deleted; {object}: {why}", expiry.source, refused.len()))
 }
 
 const fn trouble(error: &ExpireError) -> Trouble {
     match error {
-        ExpireError::Refused { source: Refusal::Damaged(_), .. } => Trouble::Damaged,
+        ExpireError::Refused { source: Refusal::Damaged(_) | Refusal::BaseDamaged(_), .. } => Trouble::Damaged,
         ExpireError::Refused { source: Refusal::Timeless | Refusal::ClocksApart { .. }, .. } => Trouble::CouldNotTell,
-        ExpireError::Unreadable { .. } | ExpireError::Broken { .. } => Trouble::Failed,
+        ExpireError::Refused { source: Refusal::HeldMeanwhile, .. }
+        | ExpireError::Unreadable { .. }
+        | ExpireError::Broken { .. } => Trouble::Failed,
     }
 }

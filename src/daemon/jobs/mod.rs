@@ -39,7 +39,7 @@ use crate::daemon::policy;
 use crate::daemon::schedule::{self, JobName, Past, Rhythm, Trouble};
 use crate::log::LogEnv;
 use crate::log::scrub::Depth;
-use crate::model::Timestamp;
+use crate::model::{Tick, Timestamp};
 
 const DAY: Duration = Duration::from_hours(24);
 /// The calendar is looked at this often: it may be set, and the machine may have slept.
@@ -47,6 +47,14 @@ const LOOK_EVERY: Duration = Duration::from_secs(30);
 
 /// How a run ended: what it says for people.
 pub type Ended = Result<String, (Trouble, String)>;
+
+/// One trouble out of those of several sources: the worst kind, and all that is to be said; `None` if there is none.
+pub(crate) fn together(mut troubles: Vec<(Trouble, String)>) -> Option<(Trouble, String)> {
+    troubles.sort_by_key(|(trouble, _)| *trouble);
+    let worst = troubles.first()?.0;
+    let sentences: Vec<_> = troubles.into_iter().map(|(_, sentence)| sentence).collect();
+    Some((worst, sentences.join("; ")))
+}
 
 /// One kind of work.
 #[async_trait::async_trait]
@@ -70,8 +78,13 @@ pub fn planned(config: &Config, env: &LogEnv) -> Vec<Planned> {
     let rate = config.verify.bytes_per_second;
     let verify = |depth| Arc::new(Verify::new(config, env, depth, rate));
     let sources: Vec<_> = config.sources.iter().map(|source| source.name.clone()).collect();
-    let expire =
-        Expire { env: env.clone(), sources: sources.clone(), order: Order::of(config, config.retention.delete) };
+    let memory = Memory::open(config.service.state_dir.as_deref());
+    let expire = Expire {
+        env: env.clone(),
+        sources: sources.clone(),
+        order: Order::of(config, config.retention.delete),
+        memory,
+    };
     let claims = config.service.state_dir.as_deref().map(assemble::base_claims);
     vec![
         Planned { job: verify(Depth::Quick), every: config.verify.quick },
@@ -95,7 +108,7 @@ struct Scheduled {
     rhythm: Rhythm,
     past: Past,
     /// Another process was at work when it was due: not before this.
-    not_before: Timestamp,
+    not_before: Tick,
 }
 
 impl Jobs {
@@ -104,7 +117,7 @@ impl Jobs {
         let of = |Planned { job, every }: Planned| {
             let every = every?;
             let rhythm = Rhythm { every, jitter: schedule::jitter(every, &*env.entropy) };
-            Some(Scheduled { job, rhythm, past: Past::default(), not_before: Timestamp::MIN })
+            Some(Scheduled { job, rhythm, past: Past::default(), not_before: Tick::default() })
         };
         let mut scheduled: Vec<_> = planned.into_iter().filter_map(of).collect();
         let rank = |job: &Scheduled| JobName::ALL.iter().position(|name| *name == job.job.name());
@@ -116,6 +129,8 @@ impl Jobs {
     pub async fn run(mut self) {
         loop {
             let now = self.env.clock.now();
+            // A clock that was ahead when this began has been set since.
+            self.begun = self.begun.min(now);
             for at in 0..self.scheduled.len() {
                 self.look(at);
             }
@@ -129,7 +144,9 @@ impl Jobs {
     }
 
     fn due(&self, job: &Scheduled, now: Timestamp) -> Timestamp {
-        schedule::due(job.rhythm, &job.past, self.begun, now).max(job.not_before)
+        let busy = job.not_before.since(self.env.clock.tick());
+        let due = schedule::due(job.rhythm, &job.past, self.begun, now);
+        if busy.is_zero() { due } else { due.max(now.later_by(busy)) }
     }
 
     /// Reads what became of a job, here or in another process.
@@ -160,14 +177,13 @@ impl Jobs {
             (job.past, job.rhythm) = (past, rhythm);
         } else {
             tracing::info!(job = name.name(), "another process runs a job of this state_dir; later");
-            let later = self.env.clock.now().micros().saturating_add(BUSY_MICROS);
-            job.not_before = Timestamp::from_micros(later);
+            job.not_before = self.env.clock.tick().after(BUSY_FOR);
         }
     }
 }
 
 /// Where another process is at work, one looks again after this.
-const BUSY_MICROS: i64 = 300_000_000;
+const BUSY_FOR: Duration = Duration::from_mins(5);
 
 /// Runs a job if no other runs on this state folder, and writes down how it ended; `None` if another does.
 pub(crate) async fn run_locked(env: &LogEnv, memory: &Memory, job: &dyn Job) -> Option<Past> {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::daemon::chain;
-use crate::daemon::jobs::{Ended, Job};
+use crate::daemon::jobs::{Ended, Job, together};
 use crate::daemon::schedule::{JobName, Trouble};
 use crate::log::LogEnv;
 use crate::model::SourceName;
@@ -26,13 +26,13 @@ impl Job for Sweep {
     }
 
     async fn run(&self) -> Ended {
-        let mut removed = 0;
+        let (mut removed, mut troubles) = (0, Vec::new());
         for source in &self.sources {
             match sweep(&self.env, source, self.claims.as_deref()).await {
                 Ok(objects) => removed += objects,
-                Err(error) => return Err((Trouble::Failed, format!("source {source}: {}", chain(&error)))),
+                Err(error) => troubles.push((Trouble::Failed, format!("source {source}: {}", chain(&error)))),
             }
         }
-        Ok(format!("{removed} objects of broken bases were removed"))
+        together(troubles).map_or_else(|| Ok(format!("{removed} objects of broken bases were removed")), Err)
     }
 }

@@ -156,11 +156,15 @@ async fn l4_a_verification_by_itself_says_which_object_is_damaged_and_what_it_co
         env: fixture.env.clone(),
         depth,
         bytes_per_second: 1 << 40,
-        expected: expected.iter().map(|name| (name.parse().unwrap(), None)).collect(),
+        expected: expected.iter().map(|name| (name.parse().unwrap(), Err("nobody knows where".to_owned()))).collect(),
     };
     let (quick, full) = (verify(Depth::Quick, &["main"]), verify(Depth::Full, &["main"]));
     let sound = full.run().await.unwrap();
     assert!(sound.starts_with("7 objects are sound"), "{sound}");
+    assert!(
+        sound.contains("0 of 1 slots") && sound.contains("nobody knows where"),
+        "a silent witness is named: {sound}"
+    );
     assert!(quick.run().await.is_ok());
     let (gone, why) = verify(Depth::Quick, &["main", "lost"]).run().await.unwrap_err();
     assert_eq!((gone, why.as_str()), (Trouble::CouldNotTell, "the store holds nothing of source lost"));

@@ -3,7 +3,7 @@
 use crate::config::Config;
 use crate::daemon::assemble;
 use crate::daemon::chain;
-use crate::daemon::jobs::{Ended, Job};
+use crate::daemon::jobs::{Ended, Job, together};
 use crate::daemon::schedule::{JobName, Trouble};
 use crate::daemon::verify::{self, Order, Verified};
 use crate::daemon::witness::{SlotSaid, SlotWitness};
@@ -20,33 +20,31 @@ pub struct Verify {
     pub(crate) env: LogEnv,
     pub(crate) depth: Depth,
     pub(crate) bytes_per_second: u64,
-    /// Every configured source, and where its slot can be asked.
-    pub(crate) expected: Vec<(SourceName, Option<SlotWitness>)>,
+    /// Every configured source, and where its slot can be asked, or why nowhere.
+    pub(crate) expected: Vec<(SourceName, Result<SlotWitness, String>)>,
 }
 
 impl Verify {
     /// One that looks so closely, and reads no faster than it may.
     pub fn new(config: &Config, env: &LogEnv, depth: Depth, bytes_per_second: u64) -> Self {
-        // An address that cannot be read is told when capture starts.
-        let witness = |source| assemble::slot_witness(source).ok();
+        let witness = |source| assemble::slot_witness(source).map_err(|error| chain(&error));
         let expected = config.sources.iter().map(|source| (source.name.clone(), witness(source))).collect();
         Self { env: env.clone(), depth, bytes_per_second, expected }
     }
 
-    async fn verify(&self) -> Result<Vec<Verified>, (Trouble, String)> {
-        let listed = store::sources(&*self.env.store).await;
-        let stored = listed.map_err(|error| (Trouble::CouldNotTell, chain(&error)))?;
-        if let Some((gone, _)) = self.expected.iter().find(|(name, _)| !stored.contains(name)) {
-            return Err((Trouble::CouldNotTell, format!("the store holds nothing of source {gone}")));
-        }
+    async fn verify(&self, stored: Vec<SourceName>) -> Vec<Verified> {
         let order = Order { depth: self.depth, since: None, jobs: 1, bytes_per_second: Some(self.bytes_per_second) };
         let mut all = Vec::new();
         for name in stored {
-            let slot = self.expected.iter().find(|(expected, _)| *expected == name);
-            let slot = slot.and_then(|(_, witness)| witness.as_ref());
-            all.push(verify::source(&self.env, &name, order, slot, &mut ()).await);
+            let witness = self.expected.iter().find(|(expected, _)| *expected == name).map(|(_, witness)| witness);
+            let slot = witness.and_then(|witness| witness.as_ref().ok());
+            let mut verified = verify::source(&self.env, &name, order, slot, &mut ()).await;
+            if let Some(Err(why)) = witness {
+                verified.slot = Some(SlotSaid::Nothing(why.clone()));
+            }
+            all.push(verified);
         }
-        Ok(all)
+        all
     }
 }
 
@@ -60,14 +58,19 @@ impl Job for Verify {
     }
 
     async fn run(&self) -> Ended {
-        let all = self.verify().await?;
+        let listed = store::sources(&*self.env.store).await;
+        let stored = listed.map_err(|error| (Trouble::CouldNotTell, chain(&error)))?;
+        let lost = self.expected.iter().filter(|(name, _)| !stored.contains(name));
+        let lost = lost.map(|(name, _)| (Trouble::CouldNotTell, format!("the store holds nothing of source {name}")));
+        let mut troubles: Vec<_> = lost.collect();
+        let all = self.verify(stored).await;
         let any = |wanted| all.iter().any(|verified| verified.outcome() == wanted);
-        let trouble = match (any(Outcome::Damaged), any(Outcome::CouldNotTell)) {
-            (true, _) => Trouble::Damaged,
-            (false, true) => Trouble::CouldNotTell,
-            (false, false) => return Ok(sound(&all)),
-        };
-        Err((trouble, found(&all)))
+        match (any(Outcome::Damaged), any(Outcome::CouldNotTell)) {
+            (true, _) => troubles.push((Trouble::Damaged, found(&all))),
+            (false, true) => troubles.push((Trouble::CouldNotTell, found(&all))),
+            (false, false) => {}
+        }
+        together(troubles).map_or_else(|| Ok(sound(&all)), Err)
     }
 }
 
@@ -77,7 +80,14 @@ fn sound(all: &[Verified]) -> String {
     let bytes: u64 = reports().map(|report| report.bytes_checked).sum();
     let agree = all.iter().filter(|verified| matches!(verified.slot, Some(SlotSaid::Agrees(_)))).count();
     let asked = all.iter().filter(|verified| verified.slot.is_some()).count();
-    format!("{objects} objects are sound, {bytes} bytes were read; {agree} of {asked} slots agree with the log's end")
+    let silent = all.iter().filter_map(|verified| match &verified.slot {
+        Some(said @ SlotSaid::Nothing(_)) => Some(format!("; source {}: {}", verified.source, said.sentence())),
+        Some(SlotSaid::Agrees(_) | SlotSaid::Ahead(_) | SlotSaid::Gap(_)) | None => None,
+    });
+    let silent: String = silent.collect();
+    format!(
+        "{objects} objects are sound, {bytes} bytes were read; {agree} of {asked} slots agree with the log's end{silent}"
+    )
 }
 
 fn found(all: &[Verified]) -> String {

@@ -44,10 +44,15 @@ use crate::store::{Keys, Part, StoreError, StoreErrorKind};
 /// Verifies the log of `source` from the order's slot on, or all of it. What expires while it is looked at is not missing.
 pub async fn scrub(env: &LogEnv, source: &SourceName, order: Order, watch: &mut dyn Watch) -> ScrubReport {
     loop {
-        let before = boundary::first(env, source).await.ok();
+        let before = boundary::first(env, source).await;
         let report = look(env, source, order, watch).await;
-        if report.outcome() != Outcome::Damaged || boundary::first(env, source).await.ok() == before {
+        if report.outcome() != Outcome::Damaged {
             return report;
+        }
+        match (before, boundary::first(env, source).await) {
+            (Ok(before), Ok(after)) if before != after => {}
+            // Where that cannot be told the damage stands as it was seen.
+            (Ok(_), Ok(_)) | (Err(_), _) | (_, Err(_)) => return report,
         }
     }
 }

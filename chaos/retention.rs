@@ -168,12 +168,18 @@ async fn run(
         continues: true,
         sound: true,
     };
-    let known = Known { entries: &entries, bases: bases.iter().map(known).collect(), gaps: Vec::new(), holds };
+    let bases = bases.iter().map(known).collect();
+    let known = Known { entries: &entries, bases, gaps: Vec::new(), holds: holds.clone() };
     let doomed = known.doomed(ledger.rule, now);
     let promised = promise(pristine, source, ledger, (now, &begun)).await?;
     mischief
         .note(format!("{} instants are promised; what is before {} goes, {:?}", promised, doomed.first, doomed.bases));
     mischief.expiry_began();
+    expiry::announce(env, source, &history, &doomed).await?;
+    if hold::list(env, source).await? != holds {
+        mischief.note("a hold came or went meanwhile".to_owned());
+        return expiry::withdraw(env, source, &history, &doomed).await;
+    }
     let done = expiry::carry_out(env, source, &history, &doomed).await?;
     mischief.note(format!("expired: {done:?}"));
     Ok(())

@@ -44,7 +44,7 @@ fn main_source() -> SourceName {
 }
 
 fn order(target: ConnectTarget) -> BaseOrder {
-    BaseOrder { source: main_source(), target, jobs: 2, log: None, claims: None }
+    BaseOrder { source: main_source(), target, jobs: 2, log: None, system_id: None, claims: None }
 }
 
 fn nobody() -> Arc<dyn BaseProgress> {

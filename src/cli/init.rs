@@ -10,10 +10,13 @@ use crate::cli::out;
 use crate::cli::scene::Scene;
 use crate::config::{Identity, SourceSettings, StorePlace};
 use crate::connect::{Mode, Session};
+use crate::crypto::KeyError;
 use crate::crypto::file::FileKey;
 use crate::daemon::assemble;
+use crate::log::{History, LogEnv, LogError, ObjectError, ObjectErrorKind, expiry};
+use crate::model::SourceName;
 use crate::source::postgres::init::{self, IdentityRule, InitPlan, InitReport, Run};
-use crate::store::FolderStore;
+use crate::store::{FolderStore, Refusal, StoreErrorKind};
 
 /// Runs `init`.
 pub async fn run(scene: &Scene, args: &InitArgs) -> Result<Exit, Failure> {
@@ -75,9 +78,10 @@ async fn store_and_key(scene: &Scene, args: &InitArgs, done: &mut Vec<String>) -
     let opened = assemble::open_store(&scene.config.store, &scene.clock, &scene.entropy).await;
     let opened = match (opened, place) {
         (Ok(store), _) => Some(store),
-        (Err(_), StorePlace::Folder(_)) => None,
-        // A bucket has owners, rules and a price: whoever answers for them makes it.
-        (Err(error), StorePlace::S3(_)) => return Err(error.into()),
+        (Err(error), StorePlace::Folder(_)) if error.kind == StoreErrorKind::Refused(Refusal::NoStore) => None,
+        // A bucket has owners, rules and a price: whoever answers for them makes it. And a store that is there and cannot
+        // be opened, one of a newer format for instance, is no place for a new one.
+        (Err(error), StorePlace::S3(_) | StorePlace::Folder(_)) => return Err(error.into()),
     };
     let is_empty = match &opened {
         None => true,
@@ -86,11 +90,7 @@ async fn store_and_key(scene: &Scene, args: &InitArgs, done: &mut Vec<String>) -
     if let (true, StorePlace::S3(bucket)) = (is_empty, place) {
         assemble::bucket(bucket, &scene.clock).await?.refuse_foreign().await?;
     }
-    if scene.config.key.kms.is_some() {
-        done.push(keys::prove_service(scene).await?);
-    } else {
-        key_file(scene, args, is_empty, done)?;
-    }
+    // The store first: where it is refused no key is left behind that never sealed anything.
     match (opened, place) {
         (Some(_), _) => done.push(format!("store {place} is there")),
         (None, StorePlace::Folder(folder)) => {
@@ -101,7 +101,40 @@ async fn store_and_key(scene: &Scene, args: &InitArgs, done: &mut Vec<String>) -
         }
         (None, StorePlace::S3(_)) => {}
     }
+    if scene.config.key.kms.is_some() {
+        done.push(keys::prove_service(scene).await?);
+    } else {
+        key_file(scene, args, is_empty, done)?;
+    }
+    if is_empty { Ok(()) } else { refuse_strangers(scene).await }
+}
+
+/// Refuses a store that holds a log which our key does not open: it is another installation's, and two in one place would
+/// end in each other's way. What is damaged or out of reach is not for `init` to judge.
+async fn refuse_strangers(scene: &Scene) -> Result<(), Failure> {
+    let env = scene.env().await?;
+    for source in crate::store::sources(&*env.store).await? {
+        if let Err(LogError::Object(ObjectError { kind: ObjectErrorKind::Key(KeyError::OtherKey { .. }), .. })) =
+            opened(&env, &source).await
+        {
+            let place = &scene.config.store.place;
+            let sentence = format!(
+                "the store {place} holds the log {source} of another installation, or this is not its key; name another \
+                 folder, bucket or prefix, or put the key there that sealed it"
+            );
+            return Err(Failure::text(Exit::Unavailable, sentence));
+        }
+    }
     Ok(())
+}
+
+/// Opens the newest object of a log.
+async fn opened(env: &LogEnv, source: &SourceName) -> Result<(), LogError> {
+    let history = History::load(env, source).await?;
+    match history.last() {
+        Some(last) => expiry::prove(env, source, last).await.map(drop),
+        None => Ok(()),
+    }
 }
 
 fn key_file(scene: &Scene, args: &InitArgs, store_is_empty: bool, done: &mut Vec<String>) -> Result<(), Failure> {

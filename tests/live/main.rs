@@ -18,6 +18,7 @@ mod copy;
 mod daemons;
 mod expire;
 mod fenced;
+mod full;
 mod guard;
 mod identity;
 mod histories;
@@ -33,6 +34,7 @@ mod physical;
 mod pipeline;
 mod points;
 mod program;
+mod refusals;
 mod replication;
 mod restore;
 #[path = "../s3/mod.rs"]

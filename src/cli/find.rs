@@ -20,7 +20,7 @@ pub async fn run(scene: &Scene, args: &FindArgs) -> Result<Exit, Failure> {
         None => sources(&*env.store).await?,
     };
     let histories = histories(scene, &env, all).await.map_err(|error| failed(error.into()))?;
-    let mut found = Vec::new();
+    let (mut found, mut not_seen) = (Vec::new(), Vec::new());
     for (source, history) in histories {
         let order = FindOrder {
             source,
@@ -32,12 +32,18 @@ pub async fn run(scene: &Scene, args: &FindArgs) -> Result<Exit, Failure> {
             values: if args.show_values { Values::Shown } else { Values::Hidden },
             limit: args.limit,
         };
-        found.extend(find(&env, &order, &history).await.map_err(failed)?);
+        let sought = find(&env, &order, &history).await.map_err(failed)?;
+        found.extend(sought.found);
+        not_seen.extend(sought.not_seen);
     }
-    let text: Vec<_> = found.iter().map(line).collect();
-    let text = if found.is_empty() { "no transaction found".to_owned() } else { text.join("\n") };
-    scene.out.answer(&json!({ "transactions": found }), &text);
-    Ok(Exit::Done)
+    let mut lines: Vec<_> = found.iter().map(line).collect();
+    if found.is_empty() {
+        lines.push("no transaction found".to_owned());
+    }
+    lines.extend(not_seen.iter().map(|stretch| format!("NOT SEEN  {stretch}")));
+    scene.out.answer(&json!({ "transactions": found, "not_seen": not_seen }), &lines.join("\n"));
+    // What was not found may be where nobody could look.
+    Ok(if found.is_empty() && !not_seen.is_empty() { Exit::CouldNotTell } else { Exit::Done })
 }
 
 const fn of(op: args::Op) -> Op {

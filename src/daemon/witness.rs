@@ -6,11 +6,12 @@
 use std::time::Duration;
 
 use crate::clock::{Clock, sleep, timeout};
-use crate::codec::segment::Flags;
 use crate::connect::{ConnectError, ConnectTarget, Mode, Session};
 use crate::log::scrub::{Finding, Outcome, ScrubReport, Verdict, Watch};
-use crate::log::{History, LogEnv};
+use crate::log::session::last_session;
+use crate::log::{History, LogEnv, LogError};
 use crate::model::{Lsn, SourceName};
+use crate::restore::scan::started;
 use crate::source::postgres::slot;
 use crate::store::layout;
 
@@ -88,7 +89,7 @@ pub async fn compare(
         Err(why) => return SlotSaid::Nothing(why),
     };
     let Some(head) = report.head else { return SlotSaid::Nothing("the log's end is not known".to_owned()) };
-    let said = judge(confirmed, Lsn::from(head.position), Newest::Record);
+    let said = judge(confirmed, Lsn::from(head.position), Lsn::ZERO);
     if !matches!(said, SlotSaid::Ahead(_)) || report.outcome() != Outcome::Sound {
         return said;
     }
@@ -98,8 +99,11 @@ pub async fn compare(
         return SlotSaid::Nothing("the log's end could not be read again".to_owned());
     };
     let Some(last) = history.last() else { return SlotSaid::Nothing("the log's end is gone".to_owned()) };
-    let newest = if last.flags.has(Flags::HOLDS_GAP) { Newest::Gap } else { Newest::Record };
-    let said = judge(confirmed, Lsn::from(last.to), newest);
+    let began = match began(env, source, &history).await {
+        Ok(began) => began,
+        Err(error) => return SlotSaid::Nothing(crate::daemon::chain(&error)),
+    };
+    let said = judge(confirmed, Lsn::from(last.to), began);
     if matches!(said, SlotSaid::Ahead(_)) {
         let what =
             format!("the slot confirmed {confirmed}, the log ends at {}: newer objects are lost", Lsn::from(last.to));
@@ -110,27 +114,32 @@ pub async fn compare(
     said
 }
 
-/// What a log ends with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Newest {
-    Record,
-    Gap,
+/// Where the last session's stream began: beyond the log's end only where a gap was written down with it.
+async fn began(env: &LogEnv, source: &SourceName, history: &History) -> Result<Lsn, LogError> {
+    match last_session(env, source, history).await? {
+        Some(session) => started(&session.wire).map(Lsn::from).map_err(|error| session.unreadable(error)),
+        None => Ok(Lsn::ZERO),
+    }
 }
 
-fn judge(confirmed: Lsn, end: Lsn, newest: Newest) -> SlotSaid {
-    match newest {
-        _ if end == Lsn::ZERO => SlotSaid::Nothing("the log holds no position yet".to_owned()),
-        _ if confirmed <= end => SlotSaid::Agrees(confirmed),
-        Newest::Gap => SlotSaid::Gap(confirmed),
-        Newest::Record => SlotSaid::Ahead(confirmed),
+fn judge(confirmed: Lsn, end: Lsn, began: Lsn) -> SlotSaid {
+    if end == Lsn::ZERO {
+        SlotSaid::Nothing("the log holds no position yet".to_owned())
+    } else if confirmed <= end {
+        SlotSaid::Agrees(confirmed)
+    } else if confirmed <= began {
+        SlotSaid::Gap(confirmed)
+    } else {
+        SlotSaid::Ahead(confirmed)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::fixture::{Fixture, main_source, transaction, write_segment};
+    use crate::log::fixture::{Fixture, gap, main_source, transaction, write_segment};
     use crate::log::scrub::{Depth, Order, scrub};
+    use crate::model::{Kind, Record};
 
     #[tokio::test]
     async fn l4_a_lost_tail_shows_against_the_slot() {
@@ -169,8 +178,30 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_slot_that_begins_behind_a_recorded_gap_is_no_loss() {
-        assert_eq!(judge(Lsn::new(9), Lsn::new(5), Newest::Gap), SlotSaid::Gap(Lsn::new(9)));
+    /// Only where the last session's stream began beyond the log's end: another gap excuses nothing.
+    #[tokio::test]
+    async fn a_slot_that_begins_behind_a_recorded_gap_is_no_loss_and_a_lost_end_is_one_in_spite_of_a_gap() {
+        #[rustfmt::skip]
+        let cases = [
+            // the stream began   expected                            why
+            (40,                  SlotSaid::Gap(Lsn::new(40)),        "a new slot, which the gap tells of"),
+            (20,                  SlotSaid::Ahead(Lsn::new(40)),      "the schema changed, and then the end was lost"),
+        ];
+        for (start, expected, why) in cases {
+            let fixture = Fixture::new(61);
+            write_segment(&mut fixture.writer().await, &transaction(1)).await;
+            let said = format!(r#"{{"system_id":"9","timeline":1,"start":"{}"}}"#, Lsn::new(start));
+            let session = Record::own(Kind::Session, said.into_bytes().into());
+            let records = [vec![session], transaction(2), vec![gap(29)]].concat();
+            write_segment(&mut fixture.writer().await, &records).await;
+            let source = main_source();
+            let mut report = scrub(&fixture.env, &source, Order::all(Depth::Quick), &mut ()).await;
+            let passes = async { fixture.clock.advance(SECOND_LOOK_AFTER) };
+            let mut nobody = ();
+            let comparing = compare(&fixture.env, &source, Ok(Lsn::new(40)), (&mut report, &mut nobody));
+            let (said, ()) = tokio::join!(comparing, passes);
+            let is_lost = matches!(expected, SlotSaid::Ahead(_));
+            assert_eq!((said, report.outcome() == Outcome::Damaged), (expected, is_lost), "{why}");
+        }
     }
 }

@@ -190,6 +190,7 @@ impl History {
         let mut keys = Keys::new(&*env.store, layout::segments_prefix(source), Some(layout::segment(source, end)));
         let mut seen = last.epoch;
         while let Some(key) = keys.next().await? {
+            let Some(Named::Segment { .. }) = layout::parse(&key) else { continue };
             let header = self.header(env, &key).await?;
             if header.epoch >= seen {
                 return Ok(last.hash == Some(header.previous));

@@ -1,5 +1,6 @@
 //! Finds transactions: by table, time, operation and key; the one just before the accident.
 //!
+//! L11: where an object is lost or changes were never captured, that is told, since what is looked for may lie there.
 //! Only segments whose times can match are read. Keys and values leave the log only where they were asked for (L6).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -9,12 +10,15 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use crate::codec::footer::Counts;
+use crate::codec::gap::{Gap, Reason};
 use crate::codec::pgoutput::{Column, Message, OldRow, Relation, Tuple};
 use crate::codec::wire::WireError;
-use crate::log::{Entry, History, Item, Items, LogEnv};
+use crate::log::{Entry, History, Hole, Item, Items, LogEnv};
 use crate::model::{Commit, Lsn, Position, SourceName, Timestamp, Xid};
 use crate::restore::error::RestoreError;
+use crate::restore::loss::runs;
 use crate::restore::scan::{Place, commit_lsn};
+use crate::store::layout;
 
 /// Commit times may step back, by a clock that is set; segments that begin this long after `until` are not read.
 const STEP_BACK_MAX: Duration = Duration::from_hours(1);
@@ -112,21 +116,49 @@ pub struct Found {
     pub rows: Vec<Shown>,
 }
 
-/// Finds transactions in what a store holds of their source; the oldest of them first.
-pub async fn find(env: &LogEnv, order: &FindOrder, history: &History) -> Result<Vec<Found>, RestoreError> {
-    let Some(log) = history.log else { return Ok(Vec::new()) };
+/// What was found, and where nobody could look.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sought {
+    /// The transactions, the oldest first.
+    pub found: Vec<Found>,
+    /// Stretches in which more may have happened: what is lost, and what was never captured.
+    pub not_seen: Vec<String>,
+}
+
+/// Finds transactions in what a store holds of their source.
+pub async fn find(env: &LogEnv, order: &FindOrder, history: &History) -> Result<Sought, RestoreError> {
+    let Some(log) = history.log else { return Ok(Sought::default()) };
     let live: Vec<_> = history.live().cloned().collect();
     let place = Place { env, source: &order.source, log };
-    let mut finder = Finder { order, relations: BTreeMap::new(), open: None, found: VecDeque::new() };
+    let mut finder =
+        Finder { order, relations: BTreeMap::new(), open: None, found: VecDeque::new(), not_seen: Vec::new() };
     let entries = in_time(&live, order);
-    let from = entries.first().map_or(Position::ZERO, |entry| entry.from);
-    let (mut log, mut items) = (Items::new(env, &order.source, log, entries, from), Vec::new());
-    while log.next(&mut items).await? {
-        for item in items.drain(..) {
-            finder.take(item).map_err(|error| place.wrong(log.position(), error))?;
+    let holes = history.holes();
+    finder
+        .not_seen
+        .extend(holes.iter().filter(|hole| lies_in(hole, &entries)).map(|hole| of_hole(&order.source, hole)));
+    for run in runs(&entries, &holes) {
+        finder.open = None;
+        let from = run.first().map_or(Position::ZERO, |entry| entry.from);
+        let (mut items, mut batch) = (Items::new(env, &order.source, log, run.to_vec(), from), Vec::new());
+        while items.next(&mut batch).await? {
+            for item in batch.drain(..) {
+                finder.take(item).map_err(|error| place.wrong(items.position(), error))?;
+            }
         }
     }
-    Ok(finder.found.into())
+    Ok(Sought { found: finder.found.into(), not_seen: finder.not_seen })
+}
+
+/// Whether what was lost lies among what is looked at, or right before it.
+fn lies_in(hole: &Hole, entries: &[Entry]) -> bool {
+    let (first, last) = (entries.first().map(|entry| entry.slot), entries.last().map(|entry| entry.slot));
+    first.is_some_and(|first| hole.slot.next() >= first) && last.is_some_and(|last| hole.slot <= last)
+}
+
+fn of_hole(source: &SourceName, hole: &Hole) -> String {
+    let object = layout::segment(source, hole.slot);
+    format!("source {source}: object {object} is lost; what committed from {} on is not known", Lsn::from(hole.until))
 }
 
 /// The segments in which a matching transaction may complete, and those before them in which it may begin.
@@ -158,6 +190,7 @@ struct Finder<'a> {
     relations: BTreeMap<u32, Relation>,
     open: Option<Open>,
     found: VecDeque<Found>,
+    not_seen: Vec<String>,
 }
 
 /// A change, taken apart as far as finding needs it.
@@ -178,9 +211,26 @@ impl Finder<'_> {
             Item::Message(wire) | Item::Context(wire) => self.message(&wire)?,
             Item::Commit(commit) => self.commit(commit),
             Item::Void | Item::Session(_) => self.open = None,
-            Item::Gap(_) | Item::Heartbeat(_) => {}
+            Item::Gap(wire) => self.gap(&Gap::decode(&wire)?),
+            Item::Heartbeat(_) => {}
         }
         Ok(())
+    }
+
+    /// A schema that changed hides no transaction.
+    fn gap(&mut self, gap: &Gap) {
+        let (until, time, source) = (Lsn::from(gap.exact_until), gap.time, &self.order.source);
+        let what = match gap.reason {
+            Reason::NotPublished => {
+                let tables: Vec<_> = gap.tables.iter().map(ToString::to_string).collect();
+                format!("updates and deletes of {} are not captured", tables.join(", "))
+            }
+            Reason::SchemaChanged => return,
+            lossy @ (Reason::SlotLost | Reason::SlotAhead | Reason::SlotGivenUp | Reason::OtherHistory) => {
+                lossy.name().to_owned()
+            }
+        };
+        self.not_seen.push(format!("source {source}: a gap from {until} ({time}) on: {what}"));
     }
 
     fn message(&mut self, wire: &Bytes) -> Result<(), WireError> {

@@ -138,7 +138,7 @@ fn mark(wire: &[u8]) -> Option<String> {
 
 /// Where a session's stream began, by its record. One that cannot be read is an error: with a guess in its place a gap
 /// could seem to end before it does (L3).
-fn started(json: &[u8]) -> Result<Position, WireError> {
+pub fn started(json: &[u8]) -> Result<Position, WireError> {
     let foreign = WireError::Foreign { what: "the record of a session" };
     let session: serde_json::Value = serde_json::from_slice(json).map_err(|_| foreign)?;
     let start = session.get("start").and_then(|start| start.as_str()?.parse::<Lsn>().ok());

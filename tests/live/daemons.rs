@@ -272,6 +272,11 @@ fn l3_a_lost_object_shows_on_the_board_and_a_new_base_comes_by_itself() {
     let dry = ["restore", "--to", &format!("lsn:{behind}"), "--dry-run"];
     let refused = shop.expect(&dry, exit::DAMAGED);
     assert!(refused.stderr.contains(lost.file_name().unwrap().to_str().unwrap()), "it names the object: {refused:?}");
+    let sought = shop.json(&["find", "--table", "t"]);
+    assert_eq!(sought["transactions"].as_array().unwrap().last().unwrap()["tables"][0]["inserts"], 1, "{sought:#}");
+    assert!(sought["not_seen"].to_string().contains("is lost"), "{sought:#}");
+    let nowhere = ["--json", "find", "--table", "t", "--op", "truncate"];
+    assert!(shop.expect(&nowhere, exit::COULD_NOT_TELL).stdout.contains("is lost"));
     let crossing = shop.run(&[&dry[..], &["--allow-gap"]].concat());
     assert_eq!(crossing.code, exit::DAMAGED, "nothing leads across: {crossing:?}");
     let (before, after) = nearest(&refused);

@@ -38,7 +38,11 @@ async fn the_accident_is_found_by_table_operation_and_key() {
         limit: 10,
     };
     let history = History::load(&site.env, &site.source).await.unwrap();
-    let search = async |order: FindOrder| find(&site.env, &order, &history).await.unwrap();
+    let search = async |order: FindOrder| {
+        let sought = find(&site.env, &order, &history).await.unwrap();
+        assert_eq!(sought.not_seen, [""; 0], "all of it was looked at");
+        sought.found
+    };
     let counts = |found: &holdfast::restore::find::Found, table: &str| {
         found.tables.iter().find(|touched| touched.table == table).unwrap().counts
     };

@@ -1,5 +1,7 @@
-//! Row D1: disks that are full under the catalog, and get space again. (Stores: `tests/store_folder.rs`, and the program
-//! itself: `tests/live/full.rs`. Bases have no temporary files: what `pg_dump` gives is piped.)
+//! Row D1: disks that are full under the catalog, and get space again.
+//!
+//! Stores stand in `tests/store_folder.rs`, the program itself in `tests/live/full.rs`. Bases have no temporary files: what
+//! `pg_dump` gives is piped.
 
 use std::fs::{self, File};
 use std::io::Write;

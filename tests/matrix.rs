@@ -88,6 +88,7 @@ const ROWS: [Row; 23] = [
     ("S15", "expiry against readers and against writers that slept", "L10 L5", &[
         "s15_l5_a_writer_that_slept_through_an_expiry_stops",
         "s15_l5_who_slept_while_taking_a_fence_takes_another",
+        "s15_l10_a_hold_that_a_store_lists_and_says_is_missing_is_never_passed_over",
         "s15_l10_what_expires_while_somebody_looks_is_not_missing",
         "s15_l10_an_expiry_killed_anywhere_leaves_a_log_that_opens_and_is_begun_again",
     ]),

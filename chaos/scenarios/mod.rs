@@ -63,7 +63,7 @@ impl Scenario {
                 (F::Killed, 3),
             ],
             Self::Killing => &[(F::Killed, 15), (F::PutLate, 50), (F::SessionBroke, 10), (F::DayPasses, 5)],
-            // Lists and names are true here: against a store that hides a hold nothing can be promised.
+            // Lists are true here: against a store that hides a hold's name nothing can be promised.
             Self::Expiring => &[
                 (F::Expiry, 12),
                 (F::ExpirerDies, 4),
@@ -80,6 +80,7 @@ impl Scenario {
                 (F::ListUnavailable, 2),
                 (F::BitFlip, 1),
                 (F::TruncatedBody, 1),
+                (F::ObjectMissing, 3),
                 (F::DayPasses, 3),
             ],
         };

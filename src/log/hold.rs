@@ -15,7 +15,7 @@ use crate::crypto::stream::SealError;
 use crate::log::env::LogEnv;
 use crate::log::error::{LogError, ObjectError, ObjectErrorKind};
 use crate::log::object::{Object, Seal, draft};
-use crate::model::{Epoch, HoldName, LogId, SourceName, Timestamp};
+use crate::model::{Epoch, HoldName, LogId, ObjectKey, SourceName, Timestamp};
 use crate::store::layout::{self, Named};
 use crate::store::{Keys, Part, Put, StoreErrorKind, put_own};
 
@@ -106,13 +106,28 @@ pub async fn list(env: &LogEnv, source: &SourceName) -> Result<Vec<Hold>, LogErr
     while let Some(key) = keys.next().await? {
         let bytes = match env.store.get(&key, Part::Whole).await {
             Ok(sealed) => sealed.bytes(),
-            // Removed since it was listed.
-            Err(error) if error.kind == StoreErrorKind::Missing => continue,
+            // Removed since it was listed; but a store that says so and lists it still is not believed.
+            Err(error) if error.kind == StoreErrorKind::Missing => {
+                if is_listed(env, &key).await? {
+                    return Err(error.into());
+                }
+                continue;
+            }
             Err(error) => return Err(error.into()),
         };
         holds.push(Hold::read(Object::open(env, &key, bytes).await?)?);
     }
     Ok(holds)
+}
+
+async fn is_listed(env: &LogEnv, key: &ObjectKey) -> Result<bool, LogError> {
+    let mut keys = Keys::new(&*env.store, key.as_str(), None);
+    while let Some(listed) = keys.next().await? {
+        if listed == *key {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Takes a hold off a log; whether there was one.

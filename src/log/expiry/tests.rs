@@ -12,9 +12,10 @@ use crate::log::checkpoint::Checkpoint;
 use crate::log::context::NoContext;
 use crate::log::fence;
 use crate::log::fixture::{Fixture, RULE, main_source, transaction, write_segment};
+use crate::log::hold::{self, Hold};
 use crate::log::scrub::{Depth, Order, Outcome, scrub};
 use crate::log::writer::{SLEPT_AFTER, Writer};
-use crate::model::Epoch;
+use crate::model::{Epoch, Timestamp};
 use crate::store::{MemoryStore, Op, PutNew, Refusal, Store};
 
 const OLD: BaseId = BaseId::from_bytes([1; 16]);
@@ -301,4 +302,17 @@ async fn s15_l10_what_expires_while_somebody_looks_is_not_missing() {
             sound(&looking, "expired under its eyes").await;
         }
     }
+}
+
+/// What it keeps would go, though its name is there for everybody to see.
+#[tokio::test]
+async fn s15_l10_a_hold_that_a_store_lists_and_says_is_missing_is_never_passed_over() {
+    let fixture = three_reigns(69).await;
+    let held = Hold { name: "case".parse().unwrap(), from: Timestamp::MIN, to: Timestamp::MAX };
+    hold::add(&fixture.env, &main_source(), fixture.log().await, &held).await.unwrap();
+    let denies = |op, what: &str| (op == Op::Get && what.starts_with("hold/")).then_some(StoreErrorKind::Missing);
+    let env = Watched::env(&fixture, Box::new(denies), None);
+    let listed = hold::list(&env, &main_source()).await;
+    assert!(matches!(&listed, Err(LogError::Store(error)) if error.kind == StoreErrorKind::Missing), "{listed:?}");
+    assert_eq!(hold::list(&fixture.env, &main_source()).await.unwrap(), [held]);
 }

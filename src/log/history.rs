@@ -10,8 +10,12 @@
 mod checkpoints;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures::stream::{self, StreamExt};
 
 use crate::codec::segment::{Header, ObjectKind};
+use crate::crypto::sealed::Sealed;
 use crate::log::boundary;
 use crate::log::entry::Entry;
 use crate::log::env::LogEnv;
@@ -21,11 +25,13 @@ use crate::log::object::Object;
 use crate::model::limits::{HEADER_BYTES_MAX, IN_FLIGHT_PUTS_MAX};
 use crate::model::{Epoch, LogId, ObjectKey, Position, Slot, SourceName};
 use crate::store::layout::{self, Named};
-use crate::store::{Keys, Part};
+use crate::store::{Keys, Part, StoreError};
 
 /// So many objects are never missing: what stands farther behind was put there by somebody else, and must not make the
 /// list of what is missing grow without a bound (L8).
 const MISSING_SLOTS_MAX: u64 = 1 << 20;
+/// Headers that are read at once: where no checkpoint covers the tail, it may be long and the store far away.
+const HEADERS_AT_ONCE: usize = 16;
 
 /// A stretch of history that was captured and is lost: an object of it is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -222,11 +228,16 @@ impl History {
     async fn read_tail(&mut self, env: &LogEnv, source: &SourceName, first: Slot) -> Result<(), LogError> {
         let after = self.entries.last().map_or(first.before(), |entry| entry.slot);
         let mut keys = Keys::new(&*env.store, layout::segments_prefix(source), Some(layout::segment(source, after)));
-        let mut tail = BTreeMap::new();
-        let mut links = BTreeMap::new();
+        let mut starts = Vec::new();
         while let Some(key) = keys.next().await? {
             let Some(Named::Segment { slot, .. }) = layout::parse(&key) else { continue };
-            let header = self.header(env, &key).await?;
+            starts.push(start(env, slot, key));
+        }
+        let mut starts = stream::iter(starts).buffered(HEADERS_AT_ONCE);
+        let mut tail = BTreeMap::new();
+        let mut links = BTreeMap::new();
+        while let Some((slot, key, start)) = starts.next().await {
+            let header = self.header_in(&key, start?.as_bytes())?;
             if header.slot != slot {
                 return Err(ObjectError { key, kind: ObjectErrorKind::Misplaced { what: "slot" } }.into());
             }
@@ -298,6 +309,20 @@ impl History {
             }
             before = Some(entry);
         }
+    }
+}
+
+/// The first bytes of a segment, where its header stands.
+fn start(
+    env: &LogEnv,
+    slot: Slot,
+    key: ObjectKey,
+) -> impl Future<Output = (Slot, ObjectKey, Result<Sealed, StoreError>)> + use<> {
+    let store = Arc::clone(&env.store);
+    let bytes = u64::try_from(HEADER_BYTES_MAX).unwrap_or(u64::MAX);
+    async move {
+        let start = store.get(&key, Part::First { bytes }).await;
+        (slot, key, start)
     }
 }
 

@@ -1,14 +1,15 @@
 //! Removes what broken bases left behind: parts without a manifest, and of a base that nobody can be taking any more.
 //!
 //! Where the taker's claim tells, it tells at once: a locked one protects its base, one whose process died does not. Else
-//! only age does. A store has no times of its own, so it is read from the parts' headers, as their writer's clock had it;
+//! only age does, by two clocks. A store has no times of its own, so it is read from the parts' headers, as their writer had it;
 //! a base that is under way keeps writing parts, and is given up for dead when its newest part is older than a day (L10).
 
 use std::path::Path;
 use std::time::Duration;
 
 use crate::codec::segment::Header;
-use crate::log::LogEnv;
+use crate::log::retention::verified_now;
+use crate::log::{History, LogEnv};
 use crate::model::limits::HEADER_BYTES_MAX;
 use crate::model::{BaseId, ObjectKey, SourceName, Timestamp};
 use crate::source::postgres::base::BaseOrder;
@@ -58,9 +59,10 @@ pub async fn tidy(env: &LogEnv, order: &BaseOrder) {
 
 /// Removes the parts of all bases of `source` that have no manifest and are dead; gives how many objects went.
 pub async fn sweep(env: &LogEnv, source: &SourceName, claims: Option<&Path>) -> Result<u64, StoreError> {
-    let mut removed = 0;
-    for (base, newest) in unfinished(env, source).await? {
-        let old = env.clock.now().since(newest) > DEAD_AFTER;
+    let (mut removed, unfinished) = (0, unfinished(env, source).await?);
+    let now = if unfinished.is_empty() { None } else { agreed(env, source).await };
+    for (base, newest) in unfinished {
+        let old = now.is_some_and(|now| now.since(newest) > DEAD_AFTER);
         match claims.map_or(Taker::Unknown, |folder| taker(folder, base)) {
             Taker::Dead(claim) => {
                 removed += remove(env, source, base).await?;
@@ -73,6 +75,20 @@ pub async fn sweep(env: &LogEnv, source: &SourceName, claims: Option<&Path>) -> 
         }
     }
     Ok(removed)
+}
+
+/// How late it certainly is, by this machine's clock and the log's: one that jumped ahead alone must not make the base
+/// that somebody is taking look dead (L10). Where they disagree nobody can tell; before there is a log, ours is the only
+/// one.
+async fn agreed(env: &LogEnv, source: &SourceName) -> Option<Timestamp> {
+    let here = env.clock.now();
+    match History::load(env, source).await {
+        Ok(history) => history.last().map_or(Some(here), |last| verified_now(last.to_time, here).ok()),
+        Err(error) => {
+            tracing::warn!(source = %source, %error, "how old the parts of broken bases are cannot be told; they stay");
+            None
+        }
+    }
 }
 
 /// Bases without a manifest, and when their newest part was sealed.
@@ -109,7 +125,12 @@ async fn unfinished(env: &LogEnv, source: &SourceName) -> Result<Vec<(BaseId, Ti
     for (base, newest) in found {
         let Some(newest) = newest else { continue };
         let bytes = u64::try_from(HEADER_BYTES_MAX).unwrap_or(u64::MAX);
-        let start = env.store.get(&newest, Part::First { bytes }).await?;
+        let start = match env.store.get(&newest, Part::First { bytes }).await {
+            Ok(start) => start,
+            // Its taker has just given it up.
+            Err(error) if error.kind == StoreErrorKind::Missing => continue,
+            Err(error) => return Err(error),
+        };
         // A part that cannot be read says nothing of its age: it stays.
         if let Ok((header, _)) = Header::decode(start.as_bytes()) {
             dead.push((base, header.sealed_at));

@@ -46,11 +46,21 @@ pub enum Fault {
     Stalled,
     /// A day passes, so that data keys change.
     DayPasses,
+    /// What has expired is looked for, and deleted.
+    Expiry,
+    /// Whoever deletes dies at any await.
+    ExpirerDies,
+    /// A lock keeps an object, or a right is missing.
+    DeleteRefused,
+    /// An object is deleted and the answer is lost.
+    DeleteReplyLost,
+    /// A process sleeps for so long that others write on, and what they wrote expires.
+    Sleeps,
 }
 
 impl Fault {
     /// Every fault.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 22] = [
         Self::PutUnavailable,
         Self::PutLandedReplyLost,
         Self::PutLost,
@@ -68,7 +78,17 @@ impl Fault {
         Self::SessionBroke,
         Self::Stalled,
         Self::DayPasses,
+        Self::Expiry,
+        Self::ExpirerDies,
+        Self::DeleteRefused,
+        Self::DeleteReplyLost,
+        Self::Sleeps,
     ];
+
+    /// Whether it can strike only where something expires.
+    pub const fn is_of_expiry(self) -> bool {
+        matches!(self, Self::Expiry | Self::ExpirerDies | Self::DeleteRefused | Self::DeleteReplyLost | Self::Sleeps)
+    }
 }
 
 /// When each fault strikes, what has struck, and what everybody did: the one seat of chance in a world.
@@ -91,6 +111,7 @@ struct State {
     operations: u64,
     full_until: u64,
     running: u32,
+    expired: bool,
     fences: BTreeMap<Epoch, Vec<u32>>,
     commitments: BTreeMap<[u8; 32], [u8; 32]>,
     broken: Vec<String>,
@@ -181,6 +202,16 @@ impl Mischief {
         }
         let state = self.state();
         state.on && state.operations < state.full_until
+    }
+
+    /// From now on objects may be gone.
+    pub(crate) fn expiry_began(&self) {
+        self.state().expired = true;
+    }
+
+    /// Whether anything can have expired.
+    pub(crate) fn has_expired(&self) -> bool {
+        self.state().expired
     }
 
     /// Who runs next.

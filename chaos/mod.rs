@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   seed ─▶ scenario ─▶ world: upstream ─▶ processes (the daemon's own pipeline and log) ─▶ faulty store ─▶ memory
+//!                         │   bases, holds ─▶ the retention of the log ──────────────────────▲
 //!                         └─ after each death and at the end: laws, over what the store holds
 //! ```
 //! Nothing here is random but by its seed, and no clock moves but by hand: one seed run twice leaves the same trace. A
@@ -11,6 +12,7 @@ pub mod faults;
 pub mod laws;
 pub mod oracle;
 pub mod process;
+pub mod retention;
 pub mod scenarios;
 pub mod store;
 pub mod upstream;

@@ -1,19 +1,28 @@
 //! The book of truth beside the system: what the store gives back, to be compared with what happened.
 
+use crate::chaos::retention::reads_from;
 use crate::chaos::upstream::Happened;
 use crate::codec::segment::ObjectKind;
 use crate::log::{Assembler, History, Item, LogEnv, LogError, Reader};
-use crate::model::{Position, SourceName};
+use crate::model::{Position, Slot, SourceName};
 
-/// Every whole transaction that a new machine finds in a store, in order, and the position up to which it knows.
-pub async fn restored(env: &LogEnv, source: &SourceName) -> Result<(Vec<Happened>, Position), LogError> {
+/// Every whole transaction behind `point` that a new machine finds in a store, in order, and the position up to which it
+/// knows. What is before the object from which `point` leads on is not read: it may have expired.
+pub async fn restored(
+    env: &LogEnv,
+    source: &SourceName,
+    point: Position,
+) -> Result<(Vec<Happened>, Position), LogError> {
     let history = History::load(env, source).await?;
     if let Some(slot) = history.missing.first() {
         return Err(LogError::Missing { key: crate::store::layout::segment(source, *slot) });
     }
     let Some(log) = history.log else { return Ok((Vec::new(), Position::ZERO)) };
-    let mut reader = Reader::new(env, source, log, history.live().cloned().collect());
-    let mut assembler = Assembler::new(Position::ZERO);
+    let live: Vec<_> = history.live().collect();
+    let from = if point == Position::ZERO { Slot::NONE } else { reads_from(&live, point) };
+    let read = live.into_iter().filter(|entry| entry.slot >= from).cloned().collect();
+    let mut reader = Reader::new(env, source, log, read);
+    let mut assembler = Assembler::new(point);
     let mut told = Teller::default();
     let mut items = Vec::new();
     while let Some(mut segment) = reader.next().await? {

@@ -136,7 +136,10 @@ impl Process {
             }
             LogError::FenceUndecided { epoch, .. } => self.epoch = Some(*epoch),
             LogError::Slept { .. } => {
-                mischief.broke("l5", "a writer slept through an expiry that never was");
+                let rivals = self.epoch.is_some_and(|ours| mischief.outranked(ours, self.number));
+                if !mischief.has_expired() || !rivals {
+                    mischief.broke("l5", "a writer slept through an expiry, or a reign, that never was");
+                }
                 return State::Stopped;
             }
             LogError::Disordered { what } => mischief.broke("l2", what),

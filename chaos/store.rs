@@ -16,6 +16,14 @@ use crate::store::{MemoryStore, Op, Part, PutNew, Refusal, Store, StoreError, St
 pub struct FaultyStore {
     inner: Arc<MemoryStore>,
     mischief: Arc<Mischief>,
+    deletes: Deletes,
+}
+
+/// Who may delete: whoever captures never does (L10).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Deletes {
+    Never,
+    Expired,
 }
 
 /// Pending for some polls: where a process can be killed or overtaken.
@@ -53,7 +61,13 @@ impl Drop for Sent<'_> {
 impl FaultyStore {
     /// Puts faults in front of `inner`.
     pub fn new(inner: Arc<MemoryStore>, mischief: Arc<Mischief>) -> Self {
-        Self { inner, mischief }
+        Self { inner, mischief, deletes: Deletes::Never }
+    }
+
+    /// The same store for whoever deletes what has expired.
+    #[must_use]
+    pub fn deleting(&self) -> Self {
+        Self { deletes: Deletes::Expired, ..self.clone() }
     }
 
     async fn operation(&self) {
@@ -159,8 +173,19 @@ impl Store for FaultyStore {
     }
 
     async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
-        self.mischief.broke("l10", "capture deleted an object");
-        self.inner.delete(key).await
+        if self.deletes == Deletes::Never {
+            self.mischief.broke("l10", "capture deleted an object");
+        }
+        self.operation().await;
+        if self.mischief.strikes(Fault::DeleteRefused) {
+            return self.fail(Op::Delete, key.as_str(), StoreErrorKind::Refused(Refusal::NoRights));
+        }
+        self.inner.delete(key).await?;
+        self.mischief.note(format!("delete {key}"));
+        if self.mischief.strikes(Fault::DeleteReplyLost) {
+            return self.fail(Op::Delete, key.as_str(), StoreErrorKind::Unanswered);
+        }
+        Ok(())
     }
 
     async fn size(&self, key: &ObjectKey) -> Result<u64, StoreError> {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::chaos::faults::{Fault, Mischief};
 use crate::chaos::laws;
 use crate::chaos::process::{Process, Surroundings};
+use crate::chaos::retention::{Expirer, Ledger};
 use crate::chaos::scenarios::{Scenario, cut_rule};
 use crate::chaos::store::FaultyStore;
 use crate::chaos::upstream::Upstream;
@@ -16,8 +17,8 @@ use crate::codec::segment::Suite;
 use crate::crypto::Keyring;
 use crate::crypto::file::FileKey;
 use crate::entropy::{Entropy, SeededEntropy};
-use crate::log::LogEnv;
-use crate::model::{SourceName, Timestamp};
+use crate::log::{History, Hold, LogEnv, hold};
+use crate::model::{Position, SourceName, Timestamp};
 use crate::store::{MemoryStore, RetryRule, Retrying, Store};
 
 /// Polls in which faults strike.
@@ -50,6 +51,29 @@ pub struct World {
     mischief: Arc<Mischief>,
     processes: Vec<Process>,
     started: u32,
+    retention: Option<Retention>,
+}
+
+/// What a world has in which something expires.
+struct Retention {
+    ledger: Arc<Ledger>,
+    expirer: Option<Expirer>,
+    holds: Vec<Hold>,
+    made: u64,
+    /// Processes that sleep, and the step at which each wakes.
+    asleep: BTreeMap<u32, u64>,
+    steps: u64,
+}
+
+impl Retention {
+    fn new(mischief: &Mischief) -> Self {
+        let ledger = Arc::new(Ledger::new(mischief));
+        Self { ledger, expirer: None, holds: Vec::new(), made: 0, asleep: BTreeMap::new(), steps: 0 }
+    }
+
+    fn sleeps(&self, process: &Process) -> bool {
+        self.asleep.get(&process.number).is_some_and(|wakes| *wakes > self.steps)
+    }
 }
 
 impl World {
@@ -80,13 +104,16 @@ impl World {
         let rule = cut_rule(&mischief);
         let (server, dice) = (Arc::clone(&upstream), Arc::clone(&mischief));
         let around = Surroundings { env, source, rule, upstream: server, mischief: dice };
-        Self { around, pristine, memory, store, clock, upstream, mischief, processes: Vec::new(), started: 0 }
+        let retention = (*scenario == Scenario::Expiring).then(|| Retention::new(&mischief));
+        let processes = Vec::new();
+        Self { around, pristine, memory, store, clock, upstream, mischief, processes, started: 0, retention }
     }
 
     /// Lives through a storm and the calm after it, twice, and holds the laws against what is left.
     pub fn run(mut self) -> Outcome {
         let book = self.upstream.book().len();
-        self.upstream.happen(book * 7 / 10);
+        // Where something expires it happens little by little, with bases in between.
+        self.upstream.happen(if self.retention.is_some() { 1 } else { book * 7 / 10 });
         self.storm();
         self.mischief.stop();
         self.calm();
@@ -97,10 +124,12 @@ impl World {
         self.upstream.happen(book);
         self.calm();
         self.kill_all();
+        self.expire_at_last();
         self.judge();
         let (env, source) = (&self.pristine, &self.around.source);
-        let damaged =
-            laws::l4_no_silent_corruption::check_damaged(env, &self.memory, source, &self.upstream, &self.mischief);
+        let begins = now(laws::begins(env, source, self.ledger())).ok().flatten().unwrap_or(Position::ZERO);
+        let upstream = (&*self.upstream, begins);
+        let damaged = laws::l4_no_silent_corruption::check_damaged(env, &self.memory, source, upstream, &self.mischief);
         if let Err(how) = now(damaged) {
             self.mischief.broke("l4", &how);
         }
@@ -129,6 +158,7 @@ impl World {
                 self.clock.advance(Duration::from_hours(24));
             }
             self.step();
+            self.tend();
             if !self.processes.is_empty() && self.mischief.strikes(Fault::Killed) {
                 let victim = self.some_process();
                 let victim = self.processes.remove(victim);
@@ -141,6 +171,9 @@ impl World {
 
     /// Without faults everything becomes durable and acknowledged, and one daemon is left.
     fn calm(&mut self) {
+        if let Some(retention) = &mut self.retention {
+            retention.asleep.clear();
+        }
         for _ in 0..CALM_MAX {
             if self.processes.is_empty() {
                 self.start();
@@ -155,9 +188,75 @@ impl World {
         self.mischief.broke("live", &how);
     }
 
+    /// One that is awake, if any is.
     fn some_process(&self) -> usize {
-        let many = u64::try_from(self.processes.len()).unwrap_or(1);
-        usize::try_from(self.mischief.below(many)).unwrap_or(0)
+        let sleeps = |process: &Process| self.retention.as_ref().is_some_and(|retention| retention.sleeps(process));
+        let awake: Vec<_> = (0..).zip(&self.processes).filter(|(_, process)| !sleeps(process)).collect();
+        let many = u64::try_from(awake.len()).unwrap_or(1);
+        let drawn = usize::try_from(self.mischief.below(many)).unwrap_or(0);
+        awake.get(drawn).map_or(0, |(at, _)| *at)
+    }
+
+    fn ledger(&self) -> Option<&Ledger> {
+        self.retention.as_ref().map(|retention| &*retention.ledger)
+    }
+
+    /// Where something expires: takes bases, makes and removes holds, deletes, and puts daemons to sleep.
+    fn tend(&mut self) {
+        let Some(retention) = &mut self.retention else { return };
+        retention.steps += 1;
+        let (env, source, mischief) = (&self.pristine, &self.around.source, &self.mischief);
+        let book = u64::try_from(self.upstream.book().len()).unwrap_or(0);
+        let happened = usize::try_from(1 + retention.steps * book / STORMY).unwrap_or(0);
+        self.upstream.happen(happened);
+        if mischief.below(30) == 0 {
+            // Of what is durable, or of what has happened already.
+            let ahead = mischief.below(6) == 0;
+            let point = if ahead { self.upstream.end() } else { self.upstream.acknowledged() };
+            retention.ledger.take_base(env, source, &self.memory, (&self.upstream, point));
+        }
+        if mischief.below(1_500) == 0 {
+            retention.hold(env, source, &self.upstream, mischief);
+        }
+        if mischief.below(500) == 0
+            && let Some(hold) = retention.holds.pop()
+        {
+            drop(now(hold::remove(env, source, &hold.name)));
+        }
+        if retention.expirer.is_none() && mischief.strikes(Fault::Expiry) {
+            retention.expirer = Some(expirer(&self.around, env, &self.store, &retention.ledger));
+        }
+        let mut context = Context::from_waker(Waker::noop());
+        let dies = retention.expirer.is_some() && mischief.strikes(Fault::ExpirerDies);
+        if retention.expirer.as_mut().is_some_and(|expirer| dies || expirer.run(&mut context)) {
+            retention.expirer = None;
+            self.judge();
+        }
+        self.put_to_sleep();
+    }
+
+    /// Somebody sleeps, and somebody is awake meanwhile.
+    fn put_to_sleep(&mut self) {
+        if self.processes.is_empty() || !self.mischief.strikes(Fault::Sleeps) {
+            return;
+        }
+        let (at, long) = (self.some_process(), 300 + self.mischief.below(1_500));
+        if let (Some(retention), Some(process)) = (&mut self.retention, self.processes.get(at)) {
+            retention.asleep.insert(process.number, retention.steps + long);
+            self.mischief.note(format!("{} sleeps", process.number));
+        }
+        if self.processes.len() <= PROCESSES_MAX {
+            self.start();
+        }
+    }
+
+    /// Once more without any fault: what has expired goes, and what is promised stays.
+    fn expire_at_last(&mut self) {
+        let Some(retention) = &mut self.retention else { return };
+        let mut context = Context::from_waker(Waker::noop());
+        drop(retention.expirer.take());
+        let mut expirer = expirer(&self.around, &self.pristine, &self.store, &retention.ledger);
+        while !expirer.run(&mut context) {}
     }
 
     /// One daemon runs for a moment; then time passes.
@@ -181,10 +280,34 @@ impl World {
 
     /// Holds every law against what the store really holds.
     fn judge(&self) {
-        for (law, broken) in now(laws::broken(&self.pristine, &self.around.source, &self.upstream)) {
+        let (env, source) = (&self.pristine, &self.around.source);
+        for (law, broken) in now(laws::broken(env, source, &self.upstream, self.ledger())) {
             self.mischief.broke(law, &broken);
         }
     }
+}
+
+impl Retention {
+    /// Holds some stretch of what has happened.
+    fn hold(&mut self, env: &LogEnv, source: &SourceName, upstream: &Upstream, mischief: &Mischief) {
+        let Ok(Some(log)) = now(History::load(env, source)).map(|history| history.log) else { return };
+        let micros = |until: u64| i64::try_from(mischief.below(until)).unwrap_or(0);
+        let from = micros(u64::try_from(upstream.book().len()).unwrap_or(0) * 1_000);
+        let to = from + micros(20_000);
+        self.made += 1;
+        let name = format!("case-{}", self.made).parse().expect("a good name");
+        let hold = Hold { name, from: Timestamp::from_micros(from), to: Timestamp::from_micros(to) };
+        if now(hold::add(env, source, log, &hold)).is_ok() {
+            mischief.note(format!("held: {hold:?}"));
+            self.holds.push(hold);
+        }
+    }
+}
+
+fn expirer(around: &Surroundings, pristine: &LogEnv, store: &FaultyStore, ledger: &Arc<Ledger>) -> Expirer {
+    let env = LogEnv { store: Arc::new(store.deleting()), ..pristine.clone() };
+    let (source, mischief) = (around.source.clone(), Arc::clone(&around.mischief));
+    Expirer::start(env, pristine.clone(), source, Arc::clone(ledger), mischief)
 }
 
 /// Runs what only waits for memory.

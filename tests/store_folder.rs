@@ -74,7 +74,7 @@ fn run(program: &str, args: &[&str], path: &Path) {
 }
 
 #[tokio::test]
-async fn a_full_disk_is_told_with_its_remedy_and_leaves_nothing() {
+async fn d1_l8_a_full_disk_is_told_with_its_remedy_and_leaves_nothing() {
     let disk = Disk::mount();
     let store = new_store(&disk.path().join("store")).await;
     store.put_new(&key("log/main/1"), body(600_000)).await.unwrap();

@@ -8,8 +8,9 @@ use crate::chaos::laws::l2_whole_transactions_in_order;
 use crate::chaos::oracle;
 use crate::chaos::upstream::Upstream;
 use crate::log::scrub::Order;
-use crate::log::{Depth, LogEnv, Outcome, scrub};
-use crate::model::{ObjectKey, SourceName};
+use crate::log::{Depth, History, LogEnv, Outcome, scrub};
+use crate::model::{ObjectKey, Position, Slot, SourceName};
+use crate::store::layout::{self, Named};
 use crate::store::{MemoryStore, Part, Store};
 
 /// Damages that are tried on one store.
@@ -21,15 +22,20 @@ pub async fn check(env: &LogEnv, source: &SourceName) -> Result<(), String> {
     if report.outcome() == Outcome::Sound { Ok(()) } else { Err(format!("{:?}", report.findings)) }
 }
 
-/// Damages some objects, one at a time, looks what comes of it, and puts them right again.
+/// Damages some objects, one at a time, looks what comes of it, and puts them right again. A restore begins behind `point`.
 pub async fn check_damaged(
     env: &LogEnv,
     store: &MemoryStore,
     source: &SourceName,
-    upstream: &Upstream,
+    (upstream, point): (&Upstream, Position),
     mischief: &Mischief,
 ) -> Result<(), String> {
-    let keys = store.list("log/", None).await.map_err(|error| error.to_string())?;
+    let history = History::load(env, source).await.map_err(|error| error.to_string())?;
+    let first = history.live().next().map_or(Slot::FIRST, |entry| entry.slot);
+    // What stands before the boundary is a fence, or goes the next time: it is of the log no more.
+    let within = |key: &ObjectKey| matches!(layout::parse(key), Some(Named::Segment { slot, .. }) if slot >= first);
+    let mut keys = store.list("log/", None).await.map_err(|error| error.to_string())?;
+    keys.retain(within);
     for _ in 0..DAMAGES {
         let (Some(key), Some(other)) = (some(&keys, mischief), some(&keys, mischief)) else { return Ok(()) };
         let whole = |key: ObjectKey| async move { store.get(&key, Part::Whole).await.map(|sealed| sealed.bytes()) };
@@ -45,11 +51,11 @@ pub async fn check_damaged(
         }
         let removed = damaged.is_none();
         store.tamper(&key, damaged);
-        let read = oracle::restored(env, source).await;
+        let read = oracle::restored(env, source, point).await;
         let report = scrub(env, source, Order::all(Depth::Full), &mut ()).await;
         store.tamper(&key, Some(body));
         if let Ok((rows, _)) = read {
-            let true_rows = l2_whole_transactions_in_order::check(&rows, upstream);
+            let true_rows = l2_whole_transactions_in_order::check(&rows, upstream, point);
             true_rows.map_err(|wrong| format!("wrong rows from {key}, {how}: {wrong}"))?;
         }
         let named = report.findings.iter().any(|finding| finding.object == key);

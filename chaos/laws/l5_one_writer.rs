@@ -10,6 +10,12 @@ use crate::model::{Epoch, SourceName};
 pub async fn check(env: &LogEnv, source: &SourceName) -> Result<(), String> {
     let history = History::load(env, source).await.map_err(|error| error.to_string())?;
     let (mut reign, mut begun) = (Epoch::default(), BTreeSet::new());
+    if let (Some(_), Some(first)) = (history.boundary, history.live().next())
+        && first.kind != ObjectKind::Fence
+    {
+        // The fence of its reign stands before the boundary.
+        reign = first.epoch;
+    }
     for entry in history.live() {
         let fence = entry.kind == ObjectKind::Fence;
         if entry.epoch < reign {

@@ -18,21 +18,22 @@ pub enum Scenario {
     LyingReads,
     /// Daemons die all the time.
     Killing,
+    /// Bases are taken and holds are made, what is not promised expires, and daemons sleep through it.
+    Expiring,
 }
 
 impl Scenario {
     /// Every scenario.
-    pub const ALL: [Self; 4] = [Self::Swarm, Self::Fencing, Self::LyingReads, Self::Killing];
+    pub const ALL: [Self; 5] = [Self::Swarm, Self::Fencing, Self::LyingReads, Self::Killing, Self::Expiring];
 
     /// The scenario of a seed.
     pub fn of(seed: u64) -> Self {
-        let all = [Self::Swarm, Self::Fencing, Self::LyingReads, Self::Killing];
-        let [swarm, fencing, lying, killing] = all;
         match seed % 6 {
-            0 => fencing,
-            1 => lying,
-            2 => killing,
-            _ => swarm,
+            0 => Self::Fencing,
+            1 => Self::LyingReads,
+            2 => Self::Killing,
+            4 => Self::Expiring,
+            _ => Self::Swarm,
         }
     }
 
@@ -62,6 +63,26 @@ impl Scenario {
                 (F::Killed, 3),
             ],
             Self::Killing => &[(F::Killed, 15), (F::PutLate, 50), (F::SessionBroke, 10), (F::DayPasses, 5)],
+            // Lists are true here: against a store that hides a hold's name nothing can be promised.
+            Self::Expiring => &[
+                (F::Expiry, 12),
+                (F::ExpirerDies, 4),
+                (F::DeleteRefused, 40),
+                (F::DeleteReplyLost, 40),
+                (F::Sleeps, 3),
+                (F::SecondWriter, 6),
+                (F::Stalled, 10),
+                (F::Killed, 4),
+                (F::PutLate, 40),
+                (F::PutLost, 20),
+                (F::PutLandedReplyLost, 20),
+                (F::GetUnavailable, 1),
+                (F::ListUnavailable, 2),
+                (F::BitFlip, 1),
+                (F::TruncatedBody, 1),
+                (F::ObjectMissing, 3),
+                (F::DayPasses, 3),
+            ],
         };
         named.iter().copied().collect()
     }
@@ -82,7 +103,7 @@ pub(crate) fn cut_rule(mischief: &Mischief) -> CutRule {
 fn swarm(seed: u64) -> BTreeMap<Fault, u64> {
     let dice = SeededEntropy::new(seed.wrapping_mul(31));
     let mut drawn = BTreeMap::new();
-    for fault in Fault::ALL {
+    for fault in Fault::ALL.into_iter().filter(|fault| !fault.is_of_expiry()) {
         let most = match fault {
             Fault::Killed | Fault::SecondWriter | Fault::DayPasses | Fault::StoreFull => 8,
             Fault::Stalled | Fault::SessionBroke => 20,
@@ -96,7 +117,12 @@ fn swarm(seed: u64) -> BTreeMap<Fault, u64> {
             | Fault::StaleList
             | Fault::BitFlip
             | Fault::TruncatedBody
-            | Fault::ObjectMissing => 60,
+            | Fault::ObjectMissing
+            | Fault::Expiry
+            | Fault::ExpirerDies
+            | Fault::DeleteRefused
+            | Fault::DeleteReplyLost
+            | Fault::Sleeps => 60,
         };
         if dice.below(2) == 0 {
             drawn.insert(fault, 1 + dice.below(most));

@@ -5,7 +5,8 @@
 //! renamed to `<name>.bad-<time>` for whoever wants to know why, and an empty one takes its place.
 //!
 //! Worse, where the bytes of its log are damaged sled takes that for the end and opens as it was some time ago, without a
-//! word. So flushes are counted, in sled and beside it, and one that has lost a flush is damaged.
+//! word. So flushes are counted, in sled and beside it, and one that has lost a flush is damaged. What shows itself damaged
+//! only later, while it is open, is condemned by the same witness, and set aside when it is next opened.
 
 use std::any::Any;
 use std::error::Error;
@@ -32,6 +33,8 @@ const SLED_CACHE_BYTES: u64 = 16 * 1024 * 1024;
 const ABOUT_TREE: &[u8] = b"about";
 const IDENTITY_KEY: &[u8] = b"identity";
 pub(crate) const FLUSHES_KEY: &[u8] = b"flushes";
+/// What the witness says of an index that was found damaged while it was open: more flushes than there can be.
+const CONDEMNED: u64 = u64::MAX;
 
 /// What opening found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,11 +92,17 @@ impl Lock {
         let mut bytes = [0; 12];
         match self.file.read_exact_at(&mut bytes, 0) {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return 0,
-            Err(_) => return u64::MAX,
+            Err(_) => return CONDEMNED,
             Ok(()) => {}
         }
         let (count, sum) = bytes.split_first_chunk::<8>().expect("twelve bytes have eight");
-        if crc32c::crc32c(count).to_le_bytes() == *sum { u64::from_le_bytes(*count) } else { u64::MAX }
+        if crc32c::crc32c(count).to_le_bytes() == *sum { u64::from_le_bytes(*count) } else { CONDEMNED }
+    }
+
+    /// Notes that the index was found damaged while it was open: sled may well open it again, so only this sees to it
+    /// that the next opening sets it aside.
+    pub(crate) fn condemn(&self) -> io::Result<()> {
+        self.note_flushes(CONDEMNED)
     }
 
     /// Notes that so many flushes have ended. It need not be durable: a witness that is behind still tells no lie.
@@ -212,6 +221,10 @@ fn attempt(folder: &Path, expected: &Expected) -> sled::Result<Outcome> {
         }
         Some(found) if found == expected.identity => match flushes.unwrap_or(0) {
             flushes if flushes >= expected.flushes => Ok(Outcome::Kept(db, about, flushes)),
+            _ if expected.flushes == CONDEMNED => {
+                let says = "it was found damaged while it was open, or its witness is damaged".to_owned();
+                Ok(Outcome::Unfit(Why::Damaged { says }))
+            }
             flushes => {
                 let says = format!("of {} flushes only {flushes} are there", expected.flushes);
                 Ok(Outcome::Unfit(Why::Damaged { says }))
@@ -227,7 +240,8 @@ fn is_lock(error: &sled::Error) -> bool {
     error.to_string().contains("could not acquire lock")
 }
 
-fn is_machine(error: &io::Error) -> bool {
+/// Whether the machine is at fault and not what is stored.
+pub(crate) fn is_machine(error: &io::Error) -> bool {
     use io::ErrorKind as Io;
     let machine = [Io::StorageFull, Io::QuotaExceeded, Io::PermissionDenied, Io::ReadOnlyFilesystem, Io::OutOfMemory];
     let no_files_left = [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE];

@@ -47,7 +47,11 @@ async fn by_ourselves(scene: &Scene, env: &LogEnv, sources: &[&SourceSettings]) 
         let log = History::load(env, &source.name).await?.log;
         let target = assemble::target(source)?;
         let claims = scene.config.service.state_dir.as_deref().map(assemble::base_claims);
-        let order = BaseOrder { source: source.name.clone(), target, jobs: scene.config.base.jobs, log, claims };
+        // What cannot be read is no reason not to take a new one.
+        let newest = bases::list(env, &source.name).await.ok().and_then(|mut bases| bases.pop());
+        let system_id = newest.map(|base| base.server.system_id);
+        let (source, jobs) = (source.name.clone(), scene.config.base.jobs);
+        let order = BaseOrder { source, target, jobs, log, system_id, claims };
         taken.push(take(scene, env, &order).await?);
     }
     scene.settle(&behind, MIRRORS_WITHIN).await;

@@ -201,7 +201,9 @@ impl BaseKeeper {
         self.board.update(&self.order.source, |state| state.base_running = true);
         let begun = self.env.clock.tick();
         let progress: Arc<dyn BaseProgress> = Arc::new(NoProgress);
-        let taken = base::take(&self.env, &self.order, &progress).await;
+        let system_id = self.newest().map(|newest| newest.server.system_id);
+        let order = BaseOrder { system_id, ..self.order.clone() };
+        let taken = base::take(&self.env, &order, &progress).await;
         self.board.update(&self.order.source, |state| state.base_running = false);
         let source = &self.order.source;
         let ended = match taken {

@@ -33,6 +33,8 @@ const FLUSH_EVERY: Duration = Duration::from_secs(5);
 const RETRY_AFTER: Duration = Duration::from_secs(15);
 /// How often a catalog in memory looks whether there is a place on disk for it.
 const DISK_EVERY: Duration = Duration::from_mins(5);
+/// After so many indexes that broke, none of them flushed in between, the disk is left alone for that long (L8).
+const BREAKS_MAX: u32 = 3;
 
 /// Where an index comes from. Both calls block.
 pub trait Place: Send + Sync {
@@ -115,8 +117,9 @@ impl Keeper {
         let (requests, receive) = mpsc::channel(QUEUE_MAX);
         let stale = Arc::new(sources.into_iter().map(|source| (source, AtomicBool::new(true))).collect());
         let keeper = Self { requests, stale: Arc::clone(&stale) };
-        let retry_at = Tick::default();
-        (keeper, Keeping { env: env.clone(), place, requests: receive, stale, catalog: None, disk_at: None, retry_at })
+        let (env, retry_at) = (env.clone(), Tick::default());
+        let (catalog, disk_at, breaks) = (None, None, 0);
+        (keeper, Keeping { env, place, requests: receive, stale, catalog, disk_at, retry_at, breaks })
     }
 
     /// Notes a segment that became durable. Returns at once, always.
@@ -164,6 +167,8 @@ pub struct Keeping {
     /// When to look for a place on disk; `None` while it has one.
     disk_at: Option<Tick>,
     retry_at: Tick,
+    /// Indexes that broke since one was flushed.
+    breaks: u32,
 }
 
 /// An index is of no more use: it was damaged, or it panicked.
@@ -227,7 +232,9 @@ impl Keeping {
             Some(due) if due <= self.env.clock.tick() => self.close().await,
             None | Some(_) => {}
         }
-        self.on_index(Catalog::flush).await;
+        if self.on_index(Catalog::flush).await.is_some() {
+            self.breaks = 0;
+        }
         self.mend().await;
     }
 
@@ -252,6 +259,10 @@ impl Keeping {
     }
 
     async fn open(&mut self) {
+        if self.breaks >= BREAKS_MAX {
+            self.breaks = 0;
+            return self.open_in_memory("one index after another broke", DISK_EVERY);
+        }
         let place = Arc::clone(&self.place);
         let opened = tokio::task::spawn_blocking(move || place.open()).await;
         let (trouble, again_after) = match opened {
@@ -268,6 +279,10 @@ impl Keeping {
             Ok(Err(error)) => (crate::daemon::chain(&error), DISK_EVERY),
             Err(_panicked) => ("opening it panicked".to_owned(), DISK_EVERY),
         };
+        self.open_in_memory(&trouble, again_after);
+    }
+
+    fn open_in_memory(&mut self, trouble: &str, again_after: Duration) {
         tracing::warn!(error = trouble, "the catalog is kept in memory");
         self.disk_at = Some(self.env.clock.tick().after(again_after));
         self.catalog = Some(Arc::new(Catalog::new(Box::<MemoryIndex>::default())));
@@ -296,6 +311,7 @@ impl Keeping {
 
     async fn rebuild(&mut self) -> Result<Rebuilt, LogError> {
         self.close().await;
+        self.breaks = 0;
         self.open().await;
         self.on_index(Catalog::clear).await;
         let mut rebuilt = Rebuilt::default();
@@ -330,6 +346,7 @@ impl Keeping {
     async fn give_up(&mut self, broken: &Broken) {
         tracing::warn!(why = broken.0, "the catalog is given up and made anew from the store");
         metrics::counter!(words::CATALOG_REBUILDS.name).increment(1);
+        self.breaks = self.breaks.saturating_add(1);
         self.doubt_all();
         self.close().await;
     }

@@ -211,7 +211,8 @@ impl Platform {
         let (config, env) = (&self.config, &self.env);
         let target = assemble::target(source)?;
         let claims = Some(assemble::base_claims(&self.state_dir));
-        let order = BaseOrder { source: source.name.clone(), target, jobs: config.base.jobs, log: None, claims };
+        let (source, jobs) = (source.name.clone(), config.base.jobs);
+        let order = BaseOrder { source, target, jobs, log: None, system_id: None, claims };
         let rule = BaseRule {
             every: config.base.every,
             quiet: config.schema_image.quiet,

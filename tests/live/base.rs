@@ -45,7 +45,7 @@ pub(crate) fn main_source() -> SourceName {
 }
 
 pub(crate) fn order(target: ConnectTarget) -> BaseOrder {
-    BaseOrder { source: main_source(), target, jobs: 2, log: None, claims: None }
+    BaseOrder { source: main_source(), target, jobs: 2, log: None, system_id: None, claims: None }
 }
 
 pub(crate) fn nobody() -> Arc<dyn BaseProgress> {

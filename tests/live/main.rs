@@ -20,6 +20,7 @@ mod daemons;
 mod elsewhere;
 mod expire;
 mod fenced;
+mod full;
 mod guard;
 mod identity;
 mod histories;
@@ -39,6 +40,7 @@ mod physical;
 mod pipeline;
 mod points;
 mod program;
+mod refusals;
 mod replication;
 mod restore;
 #[path = "../s3/mod.rs"]

@@ -136,7 +136,7 @@ fn l4_a_damaged_base_ends_a_restore_in_four() {
 }
 
 #[test]
-fn a_full_disk_stops_acknowledgement_and_nothing_else_and_capture_recovers() {
+fn d1_l1_a_full_disk_stops_acknowledgement_and_nothing_else_and_capture_recovers() {
     let shop = Shop::with(&[]);
     shop.sql(TABLE);
     fs::create_dir(shop.path("store")).unwrap();

@@ -36,6 +36,12 @@ impl Postgres {
         Self::start_on(template(), settings)
     }
 
+    /// A server that is nobody's copy: the others all have one system identifier.
+    pub(crate) fn start_of_its_own(settings: &[(&str, &str)]) -> Self {
+        let making = tempfile::Builder::new().prefix("hf-pg-making-").tempdir_in("/tmp").unwrap();
+        Self::start_on(&initialised(making.path()), settings)
+    }
+
     /// A server that first recovers a copy of a physical copy.
     pub(crate) fn start_recovery(copy: &Path, settings: &[(&str, &str)]) -> Self {
         fs::write(copy.join("recovery.signal"), "").unwrap();
@@ -268,10 +274,7 @@ fn template() -> &'static Path {
         let ready = PathBuf::from(format!("/tmp/hf-pg-template-1-{version}-{user}"));
         if !ready.join("PG_VERSION").is_file() {
             let making = tempfile::Builder::new().prefix("hf-pg-making-").tempdir_in("/tmp").unwrap();
-            give_to_server(making.path());
-            let data = making.path().join("data");
-            let options = ["--no-sync", "-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C.UTF-8", "-D"];
-            run(as_server(binaries().join("initdb")).args(options).arg(&data));
+            let data = initialised(making.path());
             // Another process may have been faster; then its folder is as good.
             if fs::rename(&data, &ready).is_err() {
                 assert!(ready.join("PG_VERSION").is_file(), "{} cannot be made", ready.display());
@@ -279,6 +282,14 @@ fn template() -> &'static Path {
         }
         ready
     })
+}
+
+fn initialised(folder: &Path) -> PathBuf {
+    give_to_server(folder);
+    let data = folder.join("data");
+    let options = ["--no-sync", "-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C.UTF-8", "-D"];
+    run(as_server(binaries().join("initdb")).args(options).arg(&data));
+    data
 }
 
 /// PostgreSQL refuses to run as root, so root runs it as `postgres`.

@@ -34,7 +34,11 @@ pub(crate) struct Shop {
 impl Shop {
     /// A server with the database `shop`, and a configuration; nothing is initialised.
     pub(crate) fn with(settings: &[(&str, &str)]) -> Self {
-        let server = Postgres::start_with(&[&[("wal_level", "logical")], settings].concat());
+        Self::on(Postgres::start_with(&[&[("wal_level", "logical")], settings].concat()))
+    }
+
+    /// The same on a server of one's own.
+    pub(crate) fn on(server: Postgres) -> Self {
         server.psql("postgres", "create database shop");
         let this = Self { server, folder: tempfile::Builder::new().prefix("hf-shop-").tempdir_in("/tmp").unwrap() };
         this.configure("holdfast.toml", "state");

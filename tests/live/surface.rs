@@ -95,7 +95,7 @@ fn objects(site: &Site) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn l7_a_catalog_deleted_or_damaged_under_the_daemon_is_made_anew_while_capture_goes_on() {
+async fn d4_l7_a_catalog_deleted_or_damaged_under_the_daemon_is_made_anew_while_capture_goes_on() {
     let site = Site::new("", QUICK);
     let load = Load::start(&site, &Arc::new(AtomicU64::new(1)), 1, 1);
     let mut daemon = site.capturing();

@@ -97,6 +97,8 @@ impl Double {
 impl Drop for Double {
     fn drop(&mut self) {
         self.server.abort();
+        let idle = self.plan.idle();
+        assert!(idle.is_empty() || std::thread::panicking(), "planned, and never struck: {idle:?}");
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod double;
 pub mod plan;
+pub mod road;
 pub mod servers;
 pub mod wire;
 

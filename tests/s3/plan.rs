@@ -1,6 +1,6 @@
 //! What goes wrong, on which request, how often; and the count of what did, since a fault that never fired proves nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// What can go wrong between a client and a bucket.
@@ -44,6 +44,12 @@ pub enum Fault {
     ExpiredCredentials,
     /// Everything is denied.
     Denied,
+    /// Acknowledged, with the checksum that was sent, and never stored.
+    Vanishes,
+    /// The request's time is too far from the server's.
+    Skewed,
+    /// The answer bears a time so many minutes from the true one.
+    OtherDate(i16),
 }
 
 /// Which requests.
@@ -72,6 +78,7 @@ pub struct Plan(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     due: Vec<(On, Fault, u64)>,
+    planned: BTreeSet<Fault>,
     fired: BTreeMap<Fault, u64>,
     asked: BTreeMap<On, u64>,
     expired: Vec<String>,
@@ -80,7 +87,9 @@ struct State {
 impl Plan {
     /// The next `times` requests of this kind meet this fault, after those planned before.
     pub fn add(&self, on: On, fault: Fault, times: u64) {
-        self.state().due.push((on, fault, times));
+        let mut state = self.state();
+        state.due.push((on, fault, times));
+        state.planned.insert(fault);
     }
 
     /// Nothing more goes wrong.
@@ -91,6 +100,12 @@ impl Plan {
     /// An access key is refused from now on.
     pub fn expire(&self, access: &str) {
         self.state().expired.push(access.to_owned());
+    }
+
+    /// Faults that were planned and never struck: a test that ends with one of them has shown nothing.
+    pub fn idle(&self) -> Vec<Fault> {
+        let state = self.state();
+        state.planned.iter().filter(|fault| !state.fired.contains_key(fault)).copied().collect()
     }
 
     /// How often a fault struck.

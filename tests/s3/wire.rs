@@ -3,13 +3,14 @@
 use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use futures::stream;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
-use hyper::header::{AUTHORIZATION, HeaderValue};
+use hyper::header::{AUTHORIZATION, DATE, HeaderValue};
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use s3s::service::S3Service;
@@ -68,6 +69,8 @@ impl Wire {
             Some(Fault::SlowDown) => Ok(error(503, "SlowDown")),
             Some(Fault::ExpiredCredentials) => Ok(error(400, "ExpiredToken")),
             Some(Fault::Denied) => Ok(error(403, "AccessDenied")),
+            Some(Fault::Skewed) => Ok(error(403, "RequestTimeTooSkewed")),
+            Some(Fault::Vanishes) => Ok(acknowledged(&head)),
             Some(Fault::Blackhole) => std::future::pending().await,
             Some(Fault::LandThenFail) => self.forward(request, None).await.map(|_| error(500, "InternalError")),
             Some(Fault::ReplyLost) => {
@@ -97,6 +100,9 @@ impl Wire {
         if fault == Some(Fault::WrongChecksum) {
             let other = HeaderValue::from_static("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=");
             head.headers.insert("x-amz-checksum-sha256", other);
+        }
+        if let Some(Fault::OtherDate(minutes)) = fault {
+            head.headers.insert(DATE, date(minutes));
         }
         if fault == Some(Fault::FlippedBit) {
             let mut flipped = body.to_vec();
@@ -138,6 +144,23 @@ fn no_route() -> Answer {
     let mut answer = Response::new(whole(Bytes::from_static(b"404 page not found\n")));
     *answer.status_mut() = hyper::StatusCode::NOT_FOUND;
     answer
+}
+
+/// What a server says of a put that it has stored.
+fn acknowledged(put: &hyper::http::request::Parts) -> Answer {
+    let mut answer = Response::new(whole(Bytes::new()));
+    let sum = put.headers.get("x-amz-checksum-sha256");
+    if let Some(sum) = sum {
+        answer.headers_mut().insert("x-amz-checksum-sha256", sum.clone());
+    }
+    answer
+}
+
+/// So many minutes from now, as HTTP writes it.
+fn date(minutes: i16) -> HeaderValue {
+    let now = jiff::Timestamp::try_from(SystemTime::now()).unwrap();
+    let then = now + jiff::SignedDuration::from_mins(i64::from(minutes));
+    HeaderValue::from_str(&then.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()).unwrap()
 }
 
 fn kind(request: &Request<Incoming>) -> On {

@@ -91,3 +91,8 @@ pub(crate) fn key(name: &str) -> ObjectKey {
 pub(crate) fn body(text: &str) -> Sealed {
     Sealed::stored(Bytes::copy_from_slice(text.as_bytes()))
 }
+
+/// From one byte of a sweep to the next: so many, or each of them in a long run (`ops/test-long`).
+pub(crate) fn sweep_step(short: usize) -> usize {
+    if std::env::var_os("HOLDFAST_ROUND").is_some() { 1 } else { short }
+}

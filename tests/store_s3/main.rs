@@ -3,6 +3,8 @@
 #![expect(clippy::disallowed_methods, reason = "servers of tests run beside them")]
 
 mod bed;
+mod cuts;
+mod lies;
 mod puts;
 mod reads;
 #[path = "../s3/mod.rs"]

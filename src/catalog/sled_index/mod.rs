@@ -1,7 +1,8 @@
 //! The index on disk: sled behind walls, so that what it does wrong is an error and never more.
 //!
 //! Every call catches panics. Every value carries a CRC-32C of its key and itself, so that bytes which sled mixed up are
-//! noticed. The first error is the last: the index then answers `Damaged` until it is opened anew.
+//! noticed. The first error is the last: the index then answers `Damaged` until it is opened anew, and what was damaged is
+//! set aside by that.
 
 #[cfg(test)]
 mod tests;
@@ -58,9 +59,23 @@ impl SledIndex {
         let done = catch_unwind(AssertUnwindSafe(|| work(open)));
         done.unwrap_or_else(|panic| Err(opening::panic_words(&*panic).into())).map_err(|fault| {
             self.damaged.store(true, Ordering::SeqCst);
+            if !is_machine(&*fault) {
+                // Where even that fails, opening finds the same damage again, and whoever keeps the index counts.
+                drop(self.lock.condemn());
+            }
             damaged(Some(fault))
         })
     }
+}
+
+/// Whether the machine is at fault (a full disk, no rights) and what is stored may be good.
+fn is_machine(fault: &(dyn Error + Send + Sync + 'static)) -> bool {
+    let own = fault.downcast_ref::<std::io::Error>();
+    let error = own.or_else(|| match fault.downcast_ref::<sled::Error>() {
+        Some(sled::Error::Io(error)) => Some(error),
+        Some(_) | None => None,
+    });
+    error.is_some_and(opening::is_machine)
 }
 
 impl Index for SledIndex {

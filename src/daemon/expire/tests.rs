@@ -225,7 +225,7 @@ async fn write_commits(fixture: &Fixture, numbers: std::ops::Range<u64>) {
 }
 
 #[tokio::test]
-async fn l10_a_clock_that_jumped_ahead_deletes_nothing_and_says_so() {
+async fn s13_l10_a_clock_that_jumped_ahead_deletes_nothing_and_says_so() {
     let fixture = Fixture::new(71);
     write_commits(&fixture, 1..4).await;
     let rule = Rule { log: Duration::from_secs(1), bases: Duration::from_secs(1) };

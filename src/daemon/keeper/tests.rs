@@ -145,7 +145,7 @@ impl Index for Breaking {
 }
 
 #[tokio::test]
-async fn l9_an_index_that_breaks_or_panics_stops_nothing_and_is_made_anew() {
+async fn d4_l9_an_index_that_breaks_or_panics_stops_nothing_and_is_made_anew() {
     for panics in [false, true] {
         let world = World::new();
         // The first two break after some puts, the third one holds.
@@ -218,7 +218,7 @@ async fn l7_a_new_reigns_fence_and_a_full_queue_are_read_back_from_the_store() {
 }
 
 #[tokio::test]
-async fn l7_an_index_whose_files_are_deleted_is_made_anew_and_a_rebuild_says_what_it_found() {
+async fn d4_l7_an_index_whose_files_are_deleted_is_made_anew_and_a_rebuild_says_what_it_found() {
     let (world, folder) = (World::new(), tempfile::tempdir().unwrap());
     let clock = Arc::clone(&world.env.clock);
     let place = Arc::new(SledPlace { folder: folder.path().join("state/catalog"), clock });
@@ -261,7 +261,7 @@ async fn l7_what_the_catalog_says_is_believed_only_where_the_store_confirms_it()
 
 /// A verb that finds no daemon opens the catalog for a moment; a daemon that starts just then must not do without for long.
 #[tokio::test]
-async fn a_catalog_that_a_verb_has_open_is_opened_soon_after() {
+async fn d4_a_catalog_that_a_verb_has_open_is_opened_soon_after() {
     struct Held(AtomicU32);
     impl Place for Held {
         fn open(&self) -> Result<(Box<dyn Index>, Opened), IndexError> {
@@ -287,6 +287,76 @@ async fn a_catalog_that_a_verb_has_open_is_opened_soon_after() {
         assert!(!task.is_finished());
         assert!(clock.tick() < begun.after(DISK_EVERY), "another place on disk is looked for as seldom");
     }
+    drop(keeper);
+    task.await.unwrap();
+}
+
+/// A place that counts how often it is opened.
+struct Counted(SledPlace, AtomicU32);
+
+impl Place for Counted {
+    fn open(&self) -> Result<(Box<dyn Index>, Opened), IndexError> {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        self.0.open()
+    }
+
+    fn is_there(&self) -> bool {
+        self.0.is_there()
+    }
+}
+
+/// sled opens such an index without a word, and each reading of it ends at the same entry: it was opened again and again
+/// until somebody came and ran `catalog rebuild`.
+#[tokio::test]
+async fn d4_l7_an_entry_that_fails_its_sum_is_made_anew_without_anybody() {
+    let (world, folder) = (World::new(), tempfile::tempdir().unwrap());
+    let clock = Arc::clone(&world.env.clock);
+    let place = SledPlace { folder: folder.path().join("catalog"), clock };
+    let place = Arc::new(Counted(place, AtomicU32::new(0)));
+    let (keeper, task) = world.keeper(Arc::<Counted>::clone(&place) as Arc<dyn Place>);
+    let mut writer = world.writer().await;
+    for number in 1..=5 {
+        world.write(&mut writer, number, &keeper).await;
+    }
+    assert_eq!(world.known(&keeper).await.len(), 6);
+    drop(keeper);
+    task.await.unwrap();
+    let db = sled::Config::new().path(&place.0.folder).open().unwrap();
+    let (key, value) = db.iter().nth(2).unwrap().unwrap();
+    let mut value = value.to_vec();
+    value[9] ^= 1;
+    db.insert(key, value).unwrap();
+    db.flush().unwrap();
+    drop(db);
+    let (keeper, task) = world.keeper(Arc::<Counted>::clone(&place) as Arc<dyn Place>);
+    // As the daemon goes on it heals: with the next note at the latest.
+    for number in 6..=8 {
+        world.write(&mut writer, number, &keeper).await;
+    }
+    assert_eq!(world.known(&keeper).await, world.stored().await);
+    assert_eq!(place.1.load(Ordering::Relaxed), 3, "once at first, once to meet the damage, once to begin anew");
+    let aside = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    assert_eq!(aside.filter(|name| name.to_str().unwrap().starts_with("catalog.bad-")).count(), 1);
+    drop(keeper);
+    task.await.unwrap();
+    assert_eq!(place.open().unwrap().1, Opened::Kept, "what was made anew is kept");
+}
+
+/// A disk on which every index breaks is left alone for a while: no loop of openings, and the catalog serves from memory.
+#[tokio::test]
+async fn d4_l8_indexes_that_break_one_after_another_end_in_memory() {
+    let world = World::new();
+    let made = |_| -> Box<dyn Index> {
+        Box::new(Breaking { inner: MemoryIndex::new(), puts_left: Mutex::new(1), panics: false })
+    };
+    let place = Arc::new(Made(made, AtomicU32::new(0)));
+    let (keeper, task) = world.keeper(Arc::<Made<_>>::clone(&place) as Arc<dyn Place>);
+    let mut writer = world.writer().await;
+    for number in 1..=30 {
+        world.write(&mut writer, number, &keeper).await;
+    }
+    assert_eq!(world.known(&keeper).await, world.stored().await);
+    assert_eq!(place.1.load(Ordering::Relaxed), BREAKS_MAX);
     drop(keeper);
     task.await.unwrap();
 }

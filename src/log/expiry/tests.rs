@@ -12,9 +12,10 @@ use crate::log::checkpoint::Checkpoint;
 use crate::log::context::NoContext;
 use crate::log::fence;
 use crate::log::fixture::{Fixture, RULE, main_source, transaction, write_segment};
+use crate::log::hold::{self, Hold};
 use crate::log::scrub::{Depth, Order, Outcome, scrub};
 use crate::log::writer::{SLEPT_AFTER, Writer};
-use crate::model::Epoch;
+use crate::model::{Epoch, Timestamp};
 use crate::store::{MemoryStore, Op, PutNew, Refusal, Store};
 
 const OLD: BaseId = BaseId::from_bytes([1; 16]);
@@ -126,7 +127,7 @@ async fn sound(env: &LogEnv, when: &str) {
 }
 
 #[tokio::test]
-async fn l10_an_expiry_killed_anywhere_leaves_a_log_that_opens_and_is_begun_again() {
+async fn s15_l10_an_expiry_killed_anywhere_leaves_a_log_that_opens_and_is_begun_again() {
     let whole = three_reigns(61).await;
     let before = History::load(&whole.env, &main_source()).await.unwrap();
     let done = carry_out(&whole.env, &main_source(), &before, &doomed(7)).await.unwrap();
@@ -203,7 +204,7 @@ async fn l4_what_stays_is_proved_before_anything_goes() {
 
 /// Others wrote while it slept, and what they wrote has expired: its next slots are free again.
 #[tokio::test]
-async fn l5_a_writer_that_slept_through_an_expiry_stops() {
+async fn s15_l5_a_writer_that_slept_through_an_expiry_stops() {
     #[rustfmt::skip]
     let cases = [
         // fence is there   clocks go on   why
@@ -257,7 +258,7 @@ async fn an_idle_writer_that_did_not_sleep_goes_on() {
 
 /// Between looking where the log ends and putting its fence there, a whole reign and its expiry pass.
 #[tokio::test]
-async fn l5_who_slept_while_taking_a_fence_takes_another() {
+async fn s15_l5_who_slept_while_taking_a_fence_takes_another() {
     let fixture = Fixture::new(66);
     let mut first = fixture.writer().await;
     write_segment(&mut first, &transaction(1)).await;
@@ -281,7 +282,7 @@ async fn l5_who_slept_while_taking_a_fence_takes_another() {
 }
 
 #[tokio::test]
-async fn what_expires_while_somebody_looks_is_not_missing() {
+async fn s15_l10_what_expires_while_somebody_looks_is_not_missing() {
     for seed in [67, 68] {
         let fixture = three_reigns(seed).await;
         for slot in [3, 6] {
@@ -301,4 +302,17 @@ async fn what_expires_while_somebody_looks_is_not_missing() {
             sound(&looking, "expired under its eyes").await;
         }
     }
+}
+
+/// What it keeps would go, though its name is there for everybody to see.
+#[tokio::test]
+async fn s15_l10_a_hold_that_a_store_lists_and_says_is_missing_is_never_passed_over() {
+    let fixture = three_reigns(69).await;
+    let held = Hold { name: "case".parse().unwrap(), from: Timestamp::MIN, to: Timestamp::MAX };
+    hold::add(&fixture.env, &main_source(), fixture.log().await, &held).await.unwrap();
+    let denies = |op, what: &str| (op == Op::Get && what.starts_with("hold/")).then_some(StoreErrorKind::Missing);
+    let env = Watched::env(&fixture, Box::new(denies), None);
+    let listed = hold::list(&env, &main_source()).await;
+    assert!(matches!(&listed, Err(LogError::Store(error)) if error.kind == StoreErrorKind::Missing), "{listed:?}");
+    assert_eq!(hold::list(&fixture.env, &main_source()).await.unwrap(), [held]);
 }

@@ -236,7 +236,7 @@ fn a_torn_or_foreign_base_holds_no_log_and_leads_nowhere() {
 }
 
 #[test]
-fn nothing_is_deleted_by_a_clock_alone() {
+fn s13_l10_nothing_is_deleted_by_a_clock_alone() {
     let hour = 3_600_000_000;
     #[rustfmt::skip]
     let cases = [

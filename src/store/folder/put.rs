@@ -3,6 +3,11 @@
 //! ```text
 //!   draft: write · fsync ──▶ folders: make · fsync ──▶ link (fails if the name is taken) ──▶ fsync folder ──▶ answer
 //! ```
+//!
+//! A sync that failed is never asked again for the same thing: the system may have dropped what it could not write and
+//! call it clean, so that the second answer is "done" and means nothing (`PostgreSQL` bug of 2018, "fsyncgate"). A draft
+//! is thrown away and written anew; a name is put once more, by renaming a new draft of the same bytes over it, which no
+//! reader can see and which makes its folder dirty again; a folder that was just made is removed and made again.
 
 use std::fs;
 use std::io;
@@ -18,10 +23,12 @@ use crate::store::folder::root::Root;
 
 /// Creates the object unless there is one.
 pub(crate) fn put(root: &Root, key: &ObjectKey, body: &[u8]) -> Result<PutNew, StoreError> {
-    let place = root.place(key);
+    let (place, failed_syncs) = (root.place(key), root.failed_syncs());
+    let unanswered = |error: io::Error| StoreError::new(Op::Put, key, StoreErrorKind::Unanswered).caused_by(error);
     // Asked first, so that a put that is repeated on a disk that has filled up meanwhile finds what it left.
     let taken = place.symlink_metadata().is_ok();
     let (folder, found) = if taken {
+        renew_if_doubtful(root, &place, body).map_err(unanswered)?;
         (place.parent().map(Path::to_owned).unwrap_or_default(), PutNew::AlreadyThere)
     } else {
         let draft = Draft::write(root, body).map_err(|error| not_done(root, key, error))?;
@@ -31,12 +38,26 @@ pub(crate) fn put(root: &Root, key: &ObjectKey, body: &[u8]) -> Result<PutNew, S
     root.change();
     // Also when the object was there: whoever linked it may not have got as far as here, and `AlreadyThere` may mean
     // our own earlier put, which the caller will count as durable.
-    root::sync_folder(&folder)
-        .map_err(|error| StoreError::new(Op::Put, key, StoreErrorKind::Unanswered).caused_by(error))?;
+    let synced = root.sync(&folder);
+    // A sync for another object of the folder may have failed between this one's link and its own sync.
+    if synced.is_err() || root.failed_syncs() != failed_syncs {
+        root.doubtful().insert(place);
+        return Err(unanswered(synced.err().unwrap_or_else(|| io::Error::other("another sync failed meanwhile"))));
+    }
+    root.doubtful().remove(&place);
     if found == PutNew::Created {
         Step::FolderSynced.reached();
     }
     Ok(found)
+}
+
+/// Puts a name that may be in memory alone once more, if its object is `body`. A rival's is the rival's business.
+fn renew_if_doubtful(root: &Root, place: &Path, body: &[u8]) -> io::Result<()> {
+    if root.doubtful().contains(place) && fs::read(place)? == body {
+        let draft = Draft::write(root, body)?;
+        fs::rename(&draft.0, place)?;
+    }
+    Ok(())
 }
 
 fn link(draft: &Draft, place: &Path, key: &ObjectKey) -> Result<PutNew, StoreError> {

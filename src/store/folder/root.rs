@@ -33,6 +33,10 @@ pub(crate) struct Root {
     drafts: AtomicU64,
     /// Changes made through this value; a listing that was read ahead holds only while it stands still.
     changes: AtomicU64,
+    /// Syncs of folders that failed.
+    failed_syncs: AtomicU64,
+    /// Objects whose names were made and whose folder was then not synced in one go.
+    doubtful: Mutex<BTreeSet<PathBuf>>,
     pub(crate) read_ahead: Mutex<Option<ReadAhead>>,
 }
 
@@ -41,7 +45,7 @@ pub(crate) fn create(path: &Path) -> Result<(), StoreError> {
     let fault = |error: io::Error| StoreError::new(Op::Create, path.display(), kind_of(&error)).caused_by(error);
     make_folder(path).map_err(fault)?;
     if read_marker(path).is_ok_and(|marker| marker == FORMAT) {
-        return Ok(());
+        return settle(path).map_err(fault);
     }
     let foreign = |entry: io::Result<fs::DirEntry>| match entry {
         // What an interrupted `create` left, and what every ext4 has at its top.
@@ -57,7 +61,22 @@ pub(crate) fn create(path: &Path) -> Result<(), StoreError> {
     remove_if_there(&draft).map_err(fault)?;
     write_new(&draft, FORMAT).map_err(fault)?;
     fs::rename(&draft, path.join(MARKER)).map_err(fault)?;
-    sync_folder(&path.join(".holdfast")).map_err(fault)
+    settle(path).map_err(|error| {
+        // Nobody uses the store yet. A second sync would prove nothing, a marker that is made again is synced again.
+        drop(remove_if_there(&path.join(MARKER)));
+        fault(error)
+    })
+}
+
+/// Makes durable that there is a store: whoever made it may have died before it came to that.
+fn settle(path: &Path) -> io::Result<()> {
+    sync_folder(&path.join(".holdfast"))?;
+    sync_folder(path)?;
+    match path.parent().map_or(Ok(()), sync_folder) {
+        // A folder that only its owner may read, who has made this one in it.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        synced => synced,
+    }
 }
 
 impl Root {
@@ -65,15 +84,23 @@ impl Root {
         let refused = |refusal| StoreError::new(Op::Open, path.display(), StoreErrorKind::Refused(refusal));
         match read_marker(&path) {
             Ok(marker) if marker == FORMAT => {}
-            Ok(marker) if marker.starts_with(b"holdfast folder store ") => return Err(refused(Refusal::NewerFormat)),
+            Ok(marker) if is_newer(&marker) => return Err(refused(Refusal::NewerFormat)),
             Ok(_) => return Err(refused(Refusal::NoStore)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(refused(Refusal::NoStore)),
             Err(error) => {
                 return Err(StoreError::new(Op::Open, path.display(), kind_of(&error)).caused_by(error));
             }
         }
-        let (durable, read_ahead) = (Mutex::new(BTreeSet::from([path.clone()])), Mutex::new(None));
-        let root = Self { path, clock, durable, drafts: AtomicU64::new(0), changes: AtomicU64::new(0), read_ahead };
+        let root = Self {
+            path,
+            clock,
+            durable: Mutex::default(),
+            drafts: AtomicU64::default(),
+            changes: AtomicU64::default(),
+            failed_syncs: AtomicU64::default(),
+            doubtful: Mutex::default(),
+            read_ahead: Mutex::default(),
+        };
         root.sweep();
         Ok(root)
     }
@@ -124,6 +151,10 @@ impl Root {
     /// Makes the folders on the way to an object, and makes sure that they survive a power cut, whoever made them.
     pub(crate) fn make_way(&self, key: &ObjectKey) -> io::Result<PathBuf> {
         let mut here = self.path.clone();
+        if !self.durable().contains(&here) {
+            settle(&here)?;
+            self.durable().insert(here.clone());
+        }
         for part in key.as_str().rsplit_once('/').into_iter().flat_map(|(folders, _)| folders.split('/')) {
             let above = here.clone();
             here.push(part);
@@ -133,11 +164,32 @@ impl Root {
                 Err(error) => return Err(error),
             };
             if made || !self.durable().contains(&here) {
-                sync_folder(&above)?;
+                self.sync(&above).inspect_err(|_| {
+                    if made {
+                        // A second sync would prove nothing: the folder is made anew. Not if somebody is in it already.
+                        drop(fs::remove_dir(&here));
+                    }
+                })?;
                 self.durable().insert(here.clone());
             }
         }
         Ok(here)
+    }
+
+    /// Makes the names in a folder durable, and counts it if that fails.
+    pub(crate) fn sync(&self, folder: &Path) -> io::Result<()> {
+        sync_folder(folder).inspect_err(|_| {
+            self.failed_syncs.fetch_add(1, Ordering::SeqCst);
+        })
+    }
+
+    pub(crate) fn failed_syncs(&self) -> u64 {
+        self.failed_syncs.load(Ordering::SeqCst)
+    }
+
+    /// Objects whose names may be in memory alone, though a later sync of their folder says nothing of it.
+    pub(crate) fn doubtful(&self) -> MutexGuard<'_, BTreeSet<PathBuf>> {
+        self.doubtful.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn durable(&self) -> MutexGuard<'_, BTreeSet<PathBuf>> {
@@ -172,10 +224,15 @@ fn read_marker(path: &Path) -> io::Result<Vec<u8>> {
     Ok(marker)
 }
 
+fn is_newer(marker: &[u8]) -> bool {
+    let number = std::str::from_utf8(marker).ok().and_then(|text| text.strip_prefix("holdfast folder store "));
+    number.and_then(|number| number.trim_end().parse::<u32>().ok()).is_some_and(|number| number > 1)
+}
+
 /// Makes a folder and those above it, and syncs the parent of each that is new.
 fn make_folder(path: &Path) -> io::Result<()> {
     match fs::DirBuilder::new().mode(0o700).create(path) {
-        Ok(()) => path.parent().map_or(Ok(()), sync_folder),
+        Ok(()) => path.parent().map_or(Ok(()), sync_folder).inspect_err(|_| drop(fs::remove_dir(path))),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
         Err(error) => match path.parent() {
             Some(above) if error.kind() == io::ErrorKind::NotFound && !above.as_os_str().is_empty() => {

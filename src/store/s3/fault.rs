@@ -125,6 +125,11 @@ impl Trouble {
         matches!(answer.code(), "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired" | "InvalidToken")
     }
 
+    /// Whether the request bore a time that is too far from the store's.
+    pub(crate) fn is_skewed(&self) -> bool {
+        matches!(self, Self::Answer(answer) if answer.code() == "RequestTimeTooSkewed")
+    }
+
     /// What the caller of `op` can do.
     pub(crate) fn kind(&self, op: Op) -> StoreErrorKind {
         // Asking again does no harm where nothing was to be changed.

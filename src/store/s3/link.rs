@@ -1,5 +1,6 @@
 //! The way to a bucket: one try at a time, within its time, at the pace that the store asks for.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use aws_config::BehaviorVersion;
@@ -19,6 +20,8 @@ use crate::store::s3::settings::{Identity, S3Patience, S3Place, S3Settings, Styl
 
 /// Where a request is signed for when a server of one's own has no region.
 const REGION_OF_OWN_SERVERS: &str = "us-east-1";
+/// Requests in a row whose time is refused before a person has to set the clock: as many as may be under way at once.
+const SKEWS_MAX: u32 = 8;
 
 /// The SDK's client and what surrounds each of its requests.
 pub(crate) struct Link {
@@ -27,6 +30,8 @@ pub(crate) struct Link {
     patience: S3Patience,
     clock: Arc<dyn Clock>,
     pub(crate) pace: Pace,
+    /// Requests in a row whose time the store refused.
+    skewed: AtomicU32,
 }
 
 impl Link {
@@ -48,7 +53,7 @@ impl Link {
             return Err(StoreError::new(Op::Open, format!("s3://{}/{}", place.bucket, place.prefix), kind));
         }
         let client = Mutex::new(client(&shared, &place, patience));
-        Ok(Self { client, place, patience, clock, pace: Pace::default() })
+        Ok(Self { client, place, patience, clock, pace: Pace::default(), skewed: AtomicU32::default() })
     }
 
     pub(crate) fn client(&self) -> Client {
@@ -87,6 +92,7 @@ impl Link {
         let trouble = match within.await {
             Ok(Ok(done)) => {
                 self.pace.went_well();
+                self.skewed.store(0, Ordering::Relaxed);
                 return Ok(done);
             }
             Ok(Err(trouble)) => trouble,
@@ -103,7 +109,13 @@ impl Link {
         if trouble.has_status(416) {
             return Err(StoreError::new(op, what, StoreErrorKind::Short { size: 0 }));
         }
-        Err(trouble.told(op, &what))
+        let is_skewed = trouble.is_skewed();
+        let error = trouble.told(op, &what);
+        // The SDK takes the store's time from each answer, so that what was refused for its time is signed anew by that.
+        if is_skewed && self.skewed.fetch_add(1, Ordering::Relaxed) < SKEWS_MAX {
+            return Err(StoreError { kind: StoreErrorKind::Unavailable, ..error });
+        }
+        Err(error)
     }
 
     /// The head of an answer. It comes within the time to answer, whatever body it announces: silence must not cost the

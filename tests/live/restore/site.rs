@@ -97,7 +97,8 @@ impl Site {
     /// Takes a base.
     pub(crate) async fn base(&self) -> Manifest {
         let log = History::load(&self.env, &self.source).await.unwrap().log;
-        let order = BaseOrder { source: self.source.clone(), target: self.server.target(), jobs: 2, log, claims: None };
+        let (source, target) = (self.source.clone(), self.server.target());
+        let order = BaseOrder { source, target, jobs: 2, log, system_id: None, claims: None };
         let progress: Arc<dyn BaseProgress> = Arc::new(NoProgress);
         base::take(&self.env, &order, &progress).await.unwrap()
     }

@@ -6,6 +6,7 @@ use crate::codec::base::BaseError;
 use crate::codec::rowsum::CutRow;
 use crate::connect::ConnectError;
 use crate::crypto::{KeyError, SealError};
+use crate::model::Lsn;
 use crate::store::StoreError;
 
 /// A base could not be taken. What was written of it is no base.
@@ -82,6 +83,28 @@ pub enum BaseTakeError {
     Catalog {
         /// What.
         what: &'static str,
+    },
+    /// The log in this store is of another server.
+    #[error(
+        "the store holds the history of server {ours}, this is server {theirs}: its base would be glued to a history that \
+         is not its own; give it a store, or a prefix, of its own"
+    )]
+    OtherServer {
+        /// The server that the history is of.
+        ours: u64,
+        /// This one.
+        theirs: u64,
+    },
+    /// The log in this store goes on beyond what this server has.
+    #[error(
+        "the log in the store is durable up to {durable}, this server stands at {point}: it is another one, or was put \
+         back, and its base would be glued to a history that is not its own"
+    )]
+    Behind {
+        /// Where the log ends.
+        durable: Lsn,
+        /// Where the snapshot stands.
+        point: Lsn,
     },
     /// A worker ended without a result.
     #[error("a worker of the base was ended")]

@@ -30,13 +30,15 @@ use crate::clock::{sleep, timeout};
 use crate::codec::base::{Content, FORMAT, Manifest, Part, Server};
 use crate::connect::{ConnectTarget, Mode, Session, SlotLife, SlotSnapshot};
 use crate::entropy::draw;
-use crate::log::LogEnv;
+use crate::log::session::last_session;
+use crate::log::{History, LogEnv};
 use crate::model::{BaseId, LogId, Lsn, SourceName};
 use crate::source::postgres::base::claim::Claim;
 use crate::source::postgres::base::parts::{PartWriter, Parts};
 use crate::source::postgres::base::survey::Survey;
 use crate::source::postgres::names;
 use crate::source::postgres::patience::{LOCK_PAUSE, LOCK_TRIES, LOCK_WAIT};
+use crate::source::postgres::stream::Logged;
 
 /// How long the snapshot may take to be made: it waits for every writing transaction of the cluster.
 const SNAPSHOT_WITHIN: Duration = Duration::from_mins(1);
@@ -54,6 +56,8 @@ pub struct BaseOrder {
     pub jobs: usize,
     /// The log that goes on from it.
     pub log: Option<LogId>,
+    /// The server that the newest base is of, if there is one.
+    pub system_id: Option<u64>,
     /// The folder where those who take bases say so; without one what a broken base leaves is swept after a day.
     pub claims: Option<PathBuf>,
 }
@@ -118,6 +122,7 @@ struct Held {
 async fn attempt(env: &LogEnv, order: &BaseOrder, progress: &Arc<dyn BaseProgress>) -> Result<Manifest, BaseTakeError> {
     let before = survey::fingerprint(&mut sql(env, order, &[]).await?).await?;
     let held = hold_snapshot(env, order).await?;
+    refuse_other_server(env, order, &held).await?;
     let base = BaseId::from_bytes(draw(&*env.entropy));
     let mut claim = order.claim(base);
     let mut survey = Survey::take(&mut in_snapshot(env, order, &held.snapshot).await?).await?;
@@ -165,6 +170,21 @@ async fn attempt(env: &LogEnv, order: &BaseOrder, progress: &Arc<dyn BaseProgres
     parts::put_manifest(env, &parts, &manifest).await?;
     held.session.close().await;
     Ok(manifest)
+}
+
+/// Refuses a server that the store's history is not of: two sites pointed at one prefix, say, with one key. Restores would
+/// put rows of the one behind a base of the other (L4). Where the log cannot be read, the newest base alone tells.
+async fn refuse_other_server(env: &LogEnv, order: &BaseOrder, held: &Held) -> Result<(), BaseTakeError> {
+    let history = History::load(env, &order.source).await.unwrap_or_default();
+    let (durable, theirs) = (history.last().map_or(Lsn::ZERO, |last| Lsn::from(last.to)), held.server.system_id);
+    let session = last_session(env, &order.source, &history).await.ok().flatten();
+    let logged = session.and_then(|session| Logged::of(&session.wire, Lsn::ZERO).ok()?.system_id);
+    match logged.or(order.system_id).filter(|ours| *ours != theirs) {
+        Some(ours) => Err(BaseTakeError::OtherServer { ours, theirs }),
+        // A copy has the same number, and a history of its own.
+        None if held.point < durable => Err(BaseTakeError::Behind { durable, point: held.point }),
+        None => Ok(()),
+    }
 }
 
 /// A base that is being taken.

@@ -218,7 +218,7 @@ async fn each_role_does_what_its_policy_allows_and_nothing_else_on_a_server_that
     let people: Vec<_> = ROLES.iter().map(|role| world.hire(role)).collect();
     world.enforce();
     #[rustfmt::skip]
-    let cases: [(Call, [u8; 6]); 42] = [
+    let cases: [(Call, [u8; 6]); 44] = [
         // call                              writer retention operator verifier restore auditor
         (Call::Put("site/log/x"),                   [1, 0, 0, 0, 0, 0]),
         (Call::Put("site/checkpoint/x"),            [1, 0, 0, 0, 0, 0]),
@@ -226,6 +226,7 @@ async fn each_role_does_what_its_policy_allows_and_nothing_else_on_a_server_that
         (Call::Put("site/hold/x"),                  [0, 0, 1, 0, 0, 0]),
         (Call::Put("site/base/x"),                  [1, 0, 0, 0, 0, 0]),
         (Call::Put("site/keys/x"),                  [0, 0, 1, 0, 0, 0]),
+        (Call::Put("site/first/x"),                 [0, 0, 1, 0, 0, 0]),
         (Call::Put("site/probe/x"),                 [1, 0, 0, 0, 0, 0]),
         (Call::Put("elsewhere/log/x"),              [0, 0, 0, 0, 0, 0]),
         (Call::Get("site/log/x"),                   [1, 1, 1, 1, 1, 0]),
@@ -240,6 +241,7 @@ async fn each_role_does_what_its_policy_allows_and_nothing_else_on_a_server_that
         (Call::Delete("site/hold/x"),               [0, 0, 1, 0, 0, 0]),
         (Call::Delete("site/base/x"),               [0, 1, 0, 0, 0, 0]),
         (Call::Delete("site/keys/x"),               [0, 0, 0, 0, 0, 0]),
+        (Call::Delete("site/first/x"),              [0, 0, 0, 0, 0, 0]),
         (Call::Delete("site/probe/x"),              [0, 0, 0, 0, 0, 0]),
         (Call::Erase("site/log/x"),                 [0, 1, 0, 0, 0, 0]),
         (Call::Erase("site/base/x"),                [0, 1, 0, 0, 0, 0]),

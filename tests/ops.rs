@@ -63,7 +63,7 @@ const ROLES: [&str; 6] = ["writer", "retention", "operator", "verifier", "restor
 
 /// Who creates what is named so, and who deletes it: as the code does, and nobody else.
 #[rustfmt::skip]
-const DUTIES: [(&str, &[&str], &[&str]); 7] = [
+const DUTIES: [(&str, &[&str], &[&str]); 8] = [
     // prefix       creates          deletes
     ("log",         &["writer"],     &["retention"]),
     ("checkpoint",  &["writer"],     &["retention"]),
@@ -71,6 +71,7 @@ const DUTIES: [(&str, &[&str], &[&str]); 7] = [
     ("hold",        &["operator"],   &["operator"]),
     ("base",        &["writer"],     &["retention"]),
     ("keys",        &["operator"],   &[]),
+    ("first",       &["operator"],   &[]),
     ("probe",       &["writer"],     &[]),
 ];
 

@@ -56,6 +56,7 @@ const ROWS: [Row; 23] = [
     ]),
     ("S9", "an answer with another checksum", "L1", &["s9_l1_an_answer_with_another_checksum_is_no_acknowledgement"]),
     ("S10", "a flipped bit in what is read, in every region", "L4", &[
+        "s10_l4_bytes_that_changed_in_the_bucket_are_damage_and_no_silence",
         "s10_l4_a_flipped_bit_never_passes",
         "l4_no_flipped_bit_of_a_segment_goes_unseen",
         "l4_no_flipped_bit_of_any_other_object_goes_unseen",
@@ -69,6 +70,8 @@ const ROWS: [Row; 23] = [
     ]),
     ("S12", "credentials that expire, rights that are taken away", "L1 LIVE L11", &[
         "s12_expired_credentials_are_asked_for_anew_and_the_put_goes_on",
+        "s12_stale_credentials_are_asked_for_anew_whatever_is_asked",
+        "s12_l11_credentials_that_stay_stale_are_an_outage_and_sealing_goes_on",
         "s12_l11_what_is_denied_is_told_at_once_and_names_the_remedy",
     ]),
     ("S13", "clocks that stand apart", "L10 L11 LIVE", &[
@@ -78,11 +81,15 @@ const ROWS: [Row; 23] = [
         "s13_l10_nothing_is_deleted_by_a_clock_alone",
         "s13_l10_a_clock_that_jumped_ahead_deletes_nothing_and_says_so",
     ]),
-    ("S14", "no bucket, no answer, no server", "L4 L8 LIVE", &[
+    ("S14", "no bucket, no answer, no server", "L4 L8 L9 LIVE", &[
         "s14_a_store_that_never_answers_costs_one_attempt_and_no_more",
+        "s14_a_get_that_nobody_answers_costs_the_time_of_an_answer_and_not_of_the_largest_body",
+        "s14_l10_a_404_that_is_not_the_stores_own_is_an_outage_and_never_a_missing_object",
         "s14_l8_a_road_that_falls_silent_costs_one_attempt_wherever_it_does",
         "s14_l4_a_bucket_that_is_gone_is_an_error_and_never_empty",
         "s14_a_server_that_is_not_there_is_told_within_the_deadline",
+        "l9_when_the_bucket_hangs_and_then_is_gone_the_mirror_restores_alone_and_takes_its_place",
+        "l9_a_mirror_in_a_bucket_that_hangs_holds_nothing_up_and_restores_alone_when_it_has_caught_up",
         "l12_a_slot_is_given_up_while_the_store_is_away_and_the_gap_is_told",
     ]),
     ("S15", "expiry against readers and against writers that slept", "L10 L5", &[
@@ -93,6 +100,9 @@ const ROWS: [Row; 23] = [
         "s15_l10_an_expiry_killed_anywhere_leaves_a_log_that_opens_and_is_begun_again",
     ]),
     ("S16", "somebody else deletes or puts a second version", "L4", &[
+        "s16_l4_the_oldest_version_of_each_slot_wins_and_who_put_another_or_hid_it_is_told_of",
+        "s16_l4_the_same_on_a_versioned_bucket_of_a_real_server",
+        "s16_l4_verify_and_rebuild_name_what_was_hidden_or_replaced_and_read_what_was_put_first",
         "s16_a_second_version_or_a_delete_marker_is_told_and_the_oldest_is_the_true_one",
         "l4_a_missing_object_is_named_and_a_dying_writers_hole_is_not",
         "l3_a_lost_object_shows_on_the_board_and_a_new_base_comes_by_itself",

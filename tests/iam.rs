@@ -257,7 +257,7 @@ async fn each_role_does_what_its_policy_allows_and_nothing_else_on_a_server_that
         (Call::Decrypt,                             [0, 1, 1, 1, 1, 0]),
         (Call::Encrypt,                             [0, 0, 1, 0, 0, 0]),
         (Call::ReEncrypt,                           [0, 0, 0, 0, 0, 0]),
-        (Call::DescribeKey,                         [0, 0, 0, 0, 0, 1]),
+        (Call::DescribeKey,                         [1, 0, 0, 0, 0, 1]),
         (Call::GetKeyPolicy,                        [0, 0, 0, 0, 0, 1]),
         (Call::PutKeyPolicy,                        [0, 0, 0, 0, 0, 0]),
         (Call::DisableKey,                          [0, 0, 0, 0, 0, 0]),

@@ -313,6 +313,7 @@ async fn s15_l10_a_hold_that_a_store_lists_and_says_is_missing_is_never_passed_o
     let denies = |op, what: &str| (op == Op::Get && what.starts_with("hold/")).then_some(StoreErrorKind::Missing);
     let env = Watched::env(&fixture, Box::new(denies), None);
     let listed = hold::list(&env, &main_source()).await;
-    assert!(matches!(&listed, Err(LogError::Store(error)) if error.kind == StoreErrorKind::Missing), "{listed:?}");
+    let lost = layout::hold(&main_source(), &held.name);
+    assert!(matches!(&listed, Err(LogError::Missing { key }) if *key == lost), "{listed:?}");
     assert_eq!(hold::list(&fixture.env, &main_source()).await.unwrap(), [held]);
 }

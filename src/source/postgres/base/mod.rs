@@ -121,8 +121,10 @@ struct Held {
 
 async fn attempt(env: &LogEnv, order: &BaseOrder, progress: &Arc<dyn BaseProgress>) -> Result<Manifest, BaseTakeError> {
     let before = survey::fingerprint(&mut sql(env, order, &[]).await?).await?;
+    // Before the snapshot: capture goes on meanwhile, and what is durable a moment later may lie behind the snapshot.
+    let history = Stored::of(env, order).await;
     let held = hold_snapshot(env, order).await?;
-    refuse_other_server(env, order, &held).await?;
+    history.refuse_other_server(&held)?;
     let base = BaseId::from_bytes(draw(&*env.entropy));
     let mut claim = order.claim(base);
     let mut survey = Survey::take(&mut in_snapshot(env, order, &held.snapshot).await?).await?;
@@ -172,18 +174,33 @@ async fn attempt(env: &LogEnv, order: &BaseOrder, progress: &Arc<dyn BaseProgres
     Ok(manifest)
 }
 
-/// Refuses a server that the store's history is not of: two sites pointed at one prefix, say, with one key. Restores would
-/// put rows of the one behind a base of the other (L4). Where the log cannot be read, the newest base alone tells.
-async fn refuse_other_server(env: &LogEnv, order: &BaseOrder, held: &Held) -> Result<(), BaseTakeError> {
-    let history = History::load(env, &order.source).await.unwrap_or_default();
-    let (durable, theirs) = (history.last().map_or(Lsn::ZERO, |last| Lsn::from(last.to)), held.server.system_id);
-    let session = last_session(env, &order.source, &history).await.ok().flatten();
-    let logged = session.and_then(|session| Logged::of(&session.wire, Lsn::ZERO).ok()?.system_id);
-    match logged.or(order.system_id).filter(|ours| *ours != theirs) {
-        Some(ours) => Err(BaseTakeError::OtherServer { ours, theirs }),
-        // A copy has the same number, and a history of its own.
-        None if held.point < durable => Err(BaseTakeError::Behind { durable, point: held.point }),
-        None => Ok(()),
+/// What the store holds of a server before a base of it is taken.
+struct Stored {
+    durable: Lsn,
+    /// Which server it is of, if that is known.
+    system_id: Option<u64>,
+}
+
+impl Stored {
+    /// Where the log cannot be read, the newest base alone tells.
+    async fn of(env: &LogEnv, order: &BaseOrder) -> Self {
+        let history = History::load(env, &order.source).await.unwrap_or_default();
+        let session = last_session(env, &order.source, &history).await.ok().flatten();
+        let logged = session.and_then(|session| Logged::of(&session.wire, Lsn::ZERO).ok()?.system_id);
+        let durable = history.last().map_or(Lsn::ZERO, |last| Lsn::from(last.to));
+        Self { durable, system_id: logged.or(order.system_id) }
+    }
+
+    /// Refuses a server that the history is not of: two sites pointed at one prefix, say, with one key. Restores would put
+    /// rows of the one behind a base of the other (L4).
+    fn refuse_other_server(&self, held: &Held) -> Result<(), BaseTakeError> {
+        let (durable, point, theirs) = (self.durable, held.point, held.server.system_id);
+        match self.system_id.filter(|ours| *ours != theirs) {
+            Some(ours) => Err(BaseTakeError::OtherServer { ours, theirs }),
+            // A copy has the same number, and a history of its own.
+            None if point < durable => Err(BaseTakeError::Behind { durable, point }),
+            None => Ok(()),
+        }
     }
 }
 

@@ -21,6 +21,7 @@ mod elsewhere;
 mod expire;
 mod fenced;
 mod full;
+mod growing;
 mod guard;
 mod identity;
 mod histories;

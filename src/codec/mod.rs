@@ -12,6 +12,7 @@ pub mod base;
 pub mod footer;
 pub mod frame;
 pub mod gap;
+pub mod names;
 pub mod pgoutput;
 pub mod record;
 pub mod rowsum;

@@ -2,6 +2,7 @@
 
 use crate::apply::postgres::Transaction;
 use crate::codec::gap::Gap;
+use crate::codec::names;
 use crate::codec::pgoutput::{Message, Peek, peek};
 use crate::codec::wire::WireError;
 use crate::log::{Item, Items, LogEnv};
@@ -9,9 +10,6 @@ use crate::model::{LogId, Lsn, Position, SourceName};
 use crate::restore::cut::{Completion, Window};
 use crate::restore::error::RestoreError;
 use crate::restore::loss::PlacedGap;
-
-/// The prefix of a mark's message.
-const MARK: &[u8] = b"holdfast.mark";
 
 /// What segments hold, as planning needs it.
 #[derive(Debug, Default)]
@@ -129,7 +127,7 @@ fn mark(wire: &[u8]) -> Option<String> {
         return None;
     }
     match Message::decode(wire) {
-        Ok(Message::Message { prefix, content, .. }) if prefix == MARK => {
+        Ok(Message::Message { prefix, content, .. }) if prefix == names::MARK.as_bytes() => {
             Some(String::from_utf8_lossy(content.0).into_owned())
         }
         Ok(_) | Err(_) => None,

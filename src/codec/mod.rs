@@ -17,6 +17,8 @@ pub mod pgoutput;
 pub mod record;
 pub mod rowsum;
 pub mod segment;
+pub mod session;
 pub mod sqltext;
+pub(crate) mod text;
 pub mod trailer;
 pub mod wire;

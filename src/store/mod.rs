@@ -147,6 +147,10 @@ pub enum Part {
 }
 
 impl Part {
+    /// So much of an object that its clear header is in it, whatever that holds.
+    #[expect(clippy::as_conversions, reason = "widening, in a constant, where `From` cannot be called yet")]
+    pub const HEADER: Self = Self::First { bytes: HEADER_BYTES_MAX as u64 };
+
     /// Where the part starts and how long it is in an object of `size` bytes; the error is `Short` or too large.
     pub fn within(self, size: u64) -> Result<(u64, u64), StoreErrorKind> {
         let (at, bytes) = match self {

@@ -32,7 +32,7 @@ use holdfast::log::checkpoint::Checkpoint;
 use holdfast::log::entry::ENTRY_BYTES;
 use holdfast::log::object::Object;
 use holdfast::log::{LogEnv, ObjectError};
-use holdfast::model::{Lsn, Timestamp};
+use holdfast::model::Timestamp;
 use holdfast::store::MemoryStore;
 
 /// Mutated samples and random inputs for each decoder.
@@ -243,10 +243,11 @@ fn captured_messages() -> Vec<Vec<u8>> {
 }
 
 fn sessions() -> Vec<Vec<u8>> {
-    let server = SessionRecord::of_server(7_523_446_218_947_563_214, 1);
-    let publications = Some(vec!["holdfast".to_owned(), "holdfast_keyed".to_owned()]);
-    let stream = SessionRecord { publications, start: Some(Lsn::new(0x300_0148)), ..server.clone() };
-    [server, stream].map(|session| session.encode().into_bytes()).to_vec()
+    vec![
+        include_bytes!("golden/v1/session.json").to_vec(),
+        include_bytes!("golden/v1/session-before-publications.json").to_vec(),
+        include_bytes!("golden/v1/session-server.json").to_vec(),
+    ]
 }
 
 fn manifests() -> Vec<Vec<u8>> {

@@ -138,8 +138,7 @@ async fn of_mirrors(scene: &Scene, env: &LogEnv) -> Vec<Finding> {
     found
 }
 
-/// Holds that were taken off while a mirror was away stay there, and keep more than they need. What cannot be listed now
-/// is no finding of holds: that a store does not answer, the probe says.
+/// Holds that were taken off while a mirror was away stay there, and keep more than they need.
 async fn of_holds(first: &LogEnv, mirror: &LogEnv, name: &str) -> Option<Finding> {
     let mut left = Vec::new();
     for source in sources(&*mirror.store).await.ok()? {

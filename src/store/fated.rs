@@ -82,6 +82,12 @@ impl Fate {
         Self::Lists(Box::new(change))
     }
 
+    /// This fate where that is so; else the call is done as asked.
+    #[must_use]
+    pub fn when(self, so: bool) -> Self {
+        if so { self } else { Self::Done }
+    }
+
     /// Neither done nor answered.
     pub fn hangs() -> Self {
         Self::first(std::future::pending())
@@ -213,10 +219,11 @@ mod tests {
     #[tokio::test]
     async fn what_is_read_and_listed_can_be_given_otherwise_than_it_is_stored() {
         let memory: Arc<dyn Store> = Arc::new(MemoryStore::new());
-        let fated = Fated::over(&memory, |asked| match asked.op {
-            Op::Get if asked.part == Some(Part::Whole) => Fate::reads(|body| body.slice(1..)),
-            Op::List => Fate::lists(|page| [page.clone(), page].concat()),
-            Op::Get | Op::Put | Op::Size | Op::Delete | Op::Create | Op::Open => Fate::Done,
+        let fated = Fated::over(&memory, |asked| {
+            if asked.is(Op::List, "log/") {
+                return Fate::lists(|page| [page.clone(), page].concat());
+            }
+            Fate::reads(|body| body.slice(1..)).when(asked.part == Some(Part::Whole))
         });
         fated.put_new(&key(), body("ours")).await.unwrap();
         assert_eq!(fated.get(&key(), Part::Whole).await.unwrap(), body("urs"));

@@ -39,7 +39,7 @@ async fn l9_a_log_that_grows_while_a_base_begins_is_not_taken_for_another_server
     let growing = Fated::over(&log.store, move |asked| {
         let looked = asked.is(Op::List, "log/");
         looks += u32::from(looked);
-        if looked && looks <= 3 { Fate::first(grow(below.clone(), Arc::clone(&its_server))) } else { Fate::Done }
+        Fate::first(grow(below.clone(), Arc::clone(&its_server))).when(looked && looks <= 3)
     });
     let env = LogEnv { store: growing, ..log };
     take(&env, &order(server.target()), &nobody()).await.unwrap();

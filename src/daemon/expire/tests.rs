@@ -272,7 +272,7 @@ async fn l10_a_hold_that_is_added_while_an_expiry_runs_is_kept_whole() {
             let log = History::load(&env, &main_source()).await.unwrap().log.unwrap();
             hold::add(&env, &main_source(), log, &hold).await.unwrap();
         };
-        if asked.is(Op::Put, "boundary/") { Fate::first(adds) } else { Fate::Done }
+        Fate::first(adds).when(asked.is(Op::Put, "boundary/"))
     });
     let looked = Looked::at(&late, &source, &[]).await.unwrap();
     let doomed = Doomed { first: Slot::new(4), bases: Vec::new() };

@@ -11,7 +11,7 @@ use crate::log::hold::{self, Hold};
 use crate::log::scrub::{Depth, Order, Outcome, scrub};
 use crate::log::writer::{SLEPT_AFTER, Writer};
 use crate::model::{Epoch, Timestamp};
-use crate::store::{Asked, Fate, Op, Refusal, Store};
+use crate::store::{Fate, Op, Refusal, Store};
 
 const NO_RIGHTS: StoreErrorKind = StoreErrorKind::Refused(Refusal::NoRights);
 const OLD: BaseId = BaseId::from_bytes([1; 16]);
@@ -90,7 +90,7 @@ async fn s15_l10_an_expiry_killed_anywhere_leaves_a_log_that_opens_and_is_begun_
         let mut steps = 0;
         let dying = fixture.fated(move |asked| {
             steps += usize::from(matches!(asked.op, Op::Put | Op::Delete));
-            if steps > kill_at { Fate::Fails(StoreErrorKind::Unavailable) } else { Fate::Done }
+            Fate::Fails(StoreErrorKind::Unavailable).when(steps > kill_at)
         });
         let killed = carry_out(&dying, &main_source(), &before, &doomed(7)).await;
         assert_eq!(killed.is_err(), kill_at < 11, "{kill_at}");
@@ -117,8 +117,8 @@ async fn what_a_lock_keeps_is_told_and_goes_the_next_time_and_a_base_is_never_ha
     let locked = [layout::manifest(&main_source(), OLD), segment(2)];
     let locks = locked.clone();
     let env = fixture.fated(move |asked| {
-        let hit = asked.op == Op::Delete && locks.iter().any(|key| key.as_str() == asked.name);
-        if hit { Fate::Fails(NO_RIGHTS) } else { Fate::Done }
+        let locked = locks.iter().any(|key| key.as_str() == asked.name);
+        Fate::Fails(NO_RIGHTS).when(asked.op == Op::Delete && locked)
     });
     let done = carry_out(&env, &main_source(), &history, &doomed(7)).await.unwrap();
     let refused: Vec<_> = done.refused.iter().map(|(key, _)| key.clone()).collect();
@@ -129,7 +129,7 @@ async fn what_a_lock_keeps_is_told_and_goes_the_next_time_and_a_base_is_never_ha
     let history = History::load(&fixture.env, &main_source()).await.unwrap();
     let done = carry_out(&fixture.env, &main_source(), &history, &doomed(7)).await.unwrap();
     assert_eq!((done.bases, done.parts, done.segments, done.refused), (1, 3, 1, vec![]));
-    let denied = fixture.fated(|asked| if asked.op == Op::Delete { Fate::Fails(NO_RIGHTS) } else { Fate::Done });
+    let denied = fixture.fated(|asked| Fate::Fails(NO_RIGHTS).when(asked.op == Op::Delete));
     let done = carry_out(&denied, &main_source(), &history, &doomed(12)).await.unwrap();
     assert_eq!((done.segments, done.refused.len() >= 4), (0, true), "nothing may be deleted at all: it says so");
 }
@@ -255,8 +255,7 @@ async fn s15_l10_a_hold_that_a_store_lists_and_says_is_missing_is_never_passed_o
     let fixture = three_reigns(69).await;
     let held = Hold { name: "case".parse().unwrap(), from: Timestamp::MIN, to: Timestamp::MAX };
     hold::add(&fixture.env, &main_source(), fixture.log().await, &held).await.unwrap();
-    let denies = |asked: &Asked<'_>| asked.is(Op::Get, "hold/");
-    let env = fixture.fated(move |asked| if denies(asked) { Fate::Fails(StoreErrorKind::Missing) } else { Fate::Done });
+    let env = fixture.fated(|asked| Fate::Fails(StoreErrorKind::Missing).when(asked.is(Op::Get, "hold/")));
     let listed = hold::list(&env, &main_source()).await;
     let lost = layout::hold(&main_source(), &held.name);
     assert!(matches!(&listed, Err(LogError::Missing { key }) if *key == lost), "{listed:?}");

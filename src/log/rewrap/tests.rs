@@ -279,7 +279,7 @@ async fn l11_a_rewrap_that_does_not_read_back_is_not_told_as_done() {
         *bytes.last_mut().unwrap() ^= 1;
         bytes.into()
     };
-    let rotting = fated(&both, move |asked| if asked.is(Op::Get, "keys/") { Fate::reads(rotten) } else { Fate::Done });
+    let rotting = fated(&both, move |asked| Fate::reads(rotten).when(asked.is(Op::Get, "keys/")));
     let error = wrap_again(&rotting, &header).await.unwrap_err();
     assert!(matches!(error, LogError::Object(_)), "{error:?}");
 }
@@ -292,10 +292,9 @@ async fn l11_later_wraps_that_could_not_be_looked_for_are_not_told_as_another_ke
     fixture.writer().await;
     assert_eq!(rewrap_all(&both).await, [Rewrapped::Now, Rewrapped::Already], "the second reign is the new key's");
     for does_not in [Op::List, Op::Get] {
-        let fates = move |asked: &Asked<'_>| {
-            if asked.is(does_not, "keys/") { Fate::Fails(StoreErrorKind::Unavailable) } else { Fate::Done }
-        };
-        let new_alone = LogEnv { keys: ring(&[2]), ..fated(&both, fates) };
+        let away =
+            fated(&both, move |asked| Fate::Fails(StoreErrorKind::Unavailable).when(asked.is(does_not, "keys/")));
+        let new_alone = LogEnv { keys: ring(&[2]), ..away };
         let error = second(&new_alone).await.unwrap_err();
         assert!(matches!(error.kind, ObjectErrorKind::LaterWraps(_)), "{error:?}");
         assert!(LogError::from(error).is_store_trouble());

@@ -271,10 +271,8 @@ async fn l11_what_could_not_be_read_is_never_called_fine() {
     for (kind, deaf_to) in kinds.iter().flat_map(|kind| deaf_to.iter().map(move |deaf_to| (*kind, deaf_to.clone()))) {
         // Answers nothing for one object, or for listings.
         let to = deaf_to.clone();
-        let env = fixture.fated(move |asked| {
-            let hears = asked.name != to || !matches!(asked.op, Op::Get | Op::List);
-            if hears { Fate::Done } else { Fate::Fails(kind) }
-        });
+        let env = fixture
+            .fated(move |asked| Fate::Fails(kind).when(asked.name == to && matches!(asked.op, Op::Get | Op::List)));
         for depth in [Depth::Quick, Depth::Full] {
             let report = scrub(&env, &main_source(), Order::all(depth), &mut ()).await;
             let only = report.findings.iter().all(|finding| finding.verdict == Verdict::Unreadable);

@@ -37,6 +37,7 @@ use crate::entropy::draw;
 use crate::log::session::last_session;
 use crate::log::{History, LogEnv};
 use crate::model::{BaseId, LogId, Lsn, SourceName};
+use crate::source::postgres::base::again::Stand;
 use crate::source::postgres::base::claim::Claim;
 use crate::source::postgres::base::parts::{PartWriter, Parts};
 use crate::source::postgres::base::survey::Survey;
@@ -136,12 +137,7 @@ async fn attempt(env: &LogEnv, order: &BaseOrder, progress: &Arc<dyn BaseProgres
     progress.begins(survey.bytes());
     let parts = Arc::new(Parts::begin(env, &order.source, base).await?);
     let taking = Taking { env, order, held: &held, parts: Arc::clone(&parts), progress: Arc::clone(progress) };
-    let copied = copy_all(&taking, &mut survey).await;
-    let stand = match copied {
-        Ok(gone) if gone.is_empty() || log.is_some() => again::read(&taking, &mut survey, gone).await,
-        Ok(gone) => Err(again::restless(&survey, &gone)),
-        Err(error) => Err(error),
-    };
+    let stand = copy_all(&taking, &mut survey, log).await;
     let changed = match survey::fingerprint(&mut sql(env, order, &[]).await?).await {
         Ok(now) => now != before,
         Err(_) if stand.is_err() => false, // one cause is enough, and it is the first
@@ -246,13 +242,21 @@ impl Taking<'_> {
     }
 }
 
-/// Schema and rows side by side: the one waits for programs to start, the other for disks. Gives the tables whose rows were
-/// not there any more.
-async fn copy_all(taking: &Taking<'_>, survey: &mut Survey) -> Result<BTreeSet<usize>, BaseTakeError> {
-    let all = (0..survey.tables.len()).collect();
+/// Schema and rows side by side: the one waits for programs to start, the other for disks. Then what has to be read again,
+/// where a log goes on; gives the place of that.
+async fn copy_all(
+    taking: &Taking<'_>,
+    survey: &mut Survey,
+    log: Option<LogId>,
+) -> Result<Option<Stand>, BaseTakeError> {
+    let all: BTreeSet<_> = (0..survey.tables.len()).collect();
     let (warning, gone) = futures::try_join!(dump_all(taking), rows::copy(taking, survey, &all))?;
     survey.warnings.extend(warning);
-    Ok(gone)
+    if gone.is_empty() || log.is_some() {
+        again::read(taking, survey, gone).await
+    } else {
+        Err(again::restless(survey, &gone))
+    }
 }
 
 /// Schema and globals; gives what a person should know of them.

@@ -22,6 +22,8 @@ pub const TAIL_READ_BYTES: u64 = 64 * 1024;
 pub const LIST_PAGE_KEYS_MAX: usize = 1000;
 /// Segments between two checkpoints.
 pub const CHECKPOINT_EVERY_SLOTS: u64 = 256;
+/// Segments that one checkpoint lists at most, and that wait for one while the store takes none.
+pub const CHECKPOINT_SLOTS_MAX: usize = 16 * 1024;
 /// One read from a server's socket.
 pub const SOCKET_READ_BYTES: usize = 128 * 1024;
 /// Read from a source's socket ahead of the encoder, and once more in the queue between them.

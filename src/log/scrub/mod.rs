@@ -34,7 +34,7 @@ use crate::codec::segment::Header;
 use crate::crypto::KeyError;
 use crate::crypto::stream::sha256;
 use crate::log::boundary;
-use crate::log::checkpoint::Checkpoint;
+use crate::log::checkpoint::{BEGINS_ANEW, Checkpoint};
 use crate::log::entry::Entry;
 use crate::log::env::LogEnv;
 use crate::log::error::{ObjectError, ObjectErrorKind};
@@ -286,6 +286,7 @@ impl Scrub<'_> {
                 continue;
             }
             let Some(object) = self.open(&key).await else { continue };
+            let anew = object.header.flags.has(BEGINS_ANEW);
             match Checkpoint::read(object) {
                 Err(error) => self.broken(&error),
                 Ok(checkpoint) if checkpoint.slot() != slot => {
@@ -293,7 +294,8 @@ impl Scrub<'_> {
                 }
                 Ok(checkpoint) => {
                     let (before, previous) = (self.report.told(), checkpoint.previous);
-                    if previous >= first && slots.binary_search(&previous).is_err() {
+                    // One that begins behind a lost object continues none; what is lost there is told by the walk.
+                    if !anew && previous >= first && slots.binary_search(&previous).is_err() {
                         let gone = layout::checkpoint(self.source, previous);
                         self.note(finding(&gone, Verdict::Missing, format!("checkpoint {slot} continues it")));
                     }

@@ -293,7 +293,7 @@ impl Writer {
                 biased;
                 // First, or a store that answers at once would never let it go on.
                 Some(ended) = wait(self.unlisted.putting()) => {
-                    self.unlisted.ended(ended);
+                    self.unlisted.ended(ended, self.env.clock.tick());
                     continue;
                 }
                 Some(renewed) = wait(&mut self.renewing) => {
@@ -315,6 +315,11 @@ impl Writer {
             self.unlisted.begin(&self.env, &self.source, &mut self.seal);
             return Ok(Durable { entry: landed.entry, put_took: landed.put_took });
         }
+    }
+
+    /// Why the store began to take no checkpoints: told once for each time that it does. Capture goes on (L9).
+    pub const fn checkpoint_trouble(&mut self) -> Option<StoreError> {
+        self.unlisted.trouble()
     }
 
     /// Cuts and waits until everything appended is durable; gives what became durable.

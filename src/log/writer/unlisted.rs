@@ -1,7 +1,8 @@
 //! Checkpoints as a writer makes them: what became durable waits until there is enough of it for one.
 //!
 //! A checkpoint lists no slot that is missing (L4). Where an object was lost the list ends, and the next one begins anew
-//! behind it; what is too little for a checkpoint of its own is read by its headers from then on.
+//! behind it; what is too little for a checkpoint of its own is read by its headers from then on. So it is while the store
+//! takes none: then only so much waits for one (L8), and what gives way is read by its headers.
 
 use std::sync::Arc;
 
@@ -12,8 +13,8 @@ use crate::log::checkpoint::Checkpoint;
 use crate::log::entry::Entry;
 use crate::log::env::LogEnv;
 use crate::log::object::Seal;
-use crate::model::limits::{CHECKPOINT_EVERY_SLOTS, CHECKPOINT_SLOTS_MAX};
-use crate::model::{Slot, SourceName};
+use crate::model::limits::{CHECKPOINT_AGAIN, CHECKPOINT_EVERY_SLOTS, CHECKPOINT_SLOTS_MAX};
+use crate::model::{Slot, SourceName, Tick};
 use crate::step::Step;
 use crate::store::{StoreError, layout, put_own};
 
@@ -25,18 +26,35 @@ pub(super) struct Unlisted {
     /// Where the newest checkpoint stands.
     newest: Slot,
     entries: Vec<Entry>,
+    /// What may wait: what stood there from the beginning, and a checkpoint's worth more.
+    most: usize,
     putting: Option<BoxFuture<'static, Ended>>,
+    /// Whether the store did not take the last one.
+    failing: bool,
+    /// Why it began to fail, until somebody has been told.
+    untold: Option<StoreError>,
+    /// Before that the store is not given another one.
+    again_at: Tick,
 }
 
 impl Unlisted {
     /// What stands behind the checkpoint at `newest`.
     pub(super) fn new(newest: Slot, entries: Vec<Entry>) -> Self {
-        Self { newest, entries, putting: None }
+        let most = entries.len().saturating_add(CHECKPOINT_SLOTS_MAX);
+        Self { newest, entries, most, putting: None, failing: false, untold: None, again_at: Tick::default() }
     }
 
     /// Takes an object that became durable.
     pub(super) fn push(&mut self, entry: Entry) {
         self.entries.push(entry);
+        if self.entries.len() > self.most {
+            self.entries.drain(..CHECKPOINT_SLOTS_MAX / 2);
+        }
+    }
+
+    /// Why the store began to take no checkpoints; told once for each time that it does.
+    pub(super) const fn trouble(&mut self) -> Option<StoreError> {
+        self.untold.take()
     }
 
     /// The put that is under way; `None` if there is none.
@@ -46,7 +64,7 @@ impl Unlisted {
 
     /// Seals a checkpoint and begins to put it, if one is due and none is under way.
     pub(super) fn begin(&mut self, env: &LogEnv, source: &SourceName, seal: &mut Seal) {
-        if self.putting.is_some() {
+        if self.putting.is_some() || env.clock.tick() < self.again_at {
             return;
         }
         let Some((anew, checkpoint)) = self.next() else { return };
@@ -60,13 +78,23 @@ impl Unlisted {
         }
     }
 
-    /// The put has ended. A checkpoint is only a cache: one that failed is tried again with the next segment.
-    pub(super) fn ended(&mut self, (slot, put): Ended) {
+    /// The put ended at `now`. A checkpoint is only a cache: one that failed is tried again a while later.
+    pub(super) fn ended(&mut self, (slot, put): Ended, now: Tick) {
         self.putting = None;
-        if put.is_ok() {
-            Step::Checkpoint.reached();
-            self.newest = slot;
-            self.entries.retain(|entry| entry.slot > slot);
+        match put {
+            Ok(()) => {
+                Step::Checkpoint.reached();
+                self.newest = slot;
+                self.entries.retain(|entry| entry.slot > slot);
+                self.most = self.entries.len().saturating_add(CHECKPOINT_SLOTS_MAX);
+                (self.failing, self.untold) = (false, None);
+            }
+            Err(error) => {
+                self.again_at = now.after(CHECKPOINT_AGAIN);
+                if !self.failing {
+                    (self.failing, self.untold) = (true, Some(error));
+                }
+            }
         }
     }
 
@@ -96,3 +124,6 @@ impl Unlisted {
         self.entries.windows(2).position(breaks).map_or(self.entries.len(), |last| last + 1)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -54,7 +54,7 @@ pub async fn scrub(env: &LogEnv, source: &SourceName, order: Order, watch: &mut 
             return report;
         }
         match (before, boundary::first(env, source).await) {
-            (Ok(before), Ok(after)) if before != after => {}
+            (Ok(before), Ok(after)) if before != after => watch.again(),
             // Where that cannot be told the damage stands as it was seen.
             (Ok(_), Ok(_)) | (Err(_), _) | (_, Err(_)) => return report,
         }

@@ -64,7 +64,7 @@ impl Verified {
         let (scrubber, pace) = (Scrubber::new(env, order.jobs), Pace::new(&env.clock, order.bytes_per_second));
         let mut bases = Bases { env, source: &source, order, scrubber, pace, watch };
         for (base, keys) in found {
-            let Some(mut report) = bases.one(base, &keys).await else {
+            let Some(report) = bases.one(base, &keys).await else {
                 self.unfinished += 1;
                 continue;
             };
@@ -73,10 +73,11 @@ impl Verified {
                 continue;
             }
             report.findings.iter().for_each(|finding| bases.watch.found(finding));
-            if self.log.outcome() == Outcome::CouldNotTell {
-                believe_no_stranger(&mut report);
-            }
             self.bases.push((base, report));
+        }
+        let proven = self.log.proves_key() || self.bases.iter().any(|(_, report)| report.proves_key());
+        if !proven {
+            self.bases.iter_mut().for_each(|(_, report)| report.doubt_key());
         }
     }
 
@@ -200,15 +201,6 @@ async fn slot_since(env: &LogEnv, source: &SourceName, since: Timestamp) -> Opti
     newer.or(history.entries.last()).map(|entry| entry.slot)
 }
 
-/// Where nothing of the log opened it is the key at hand that is wrong: then nothing is known of the bases either.
-fn believe_no_stranger(report: &mut ScrubReport) {
-    let foreign = |(at, finding): (usize, &Finding)| (finding.verdict == Verdict::Foreign).then_some(at);
-    let foreign: Vec<_> = report.findings.iter().enumerate().filter_map(foreign).collect();
-    if !foreign.is_empty() {
-        report.could_not_tell(&foreign);
-    }
-}
-
 /// The names of every base's objects.
 async fn names(env: &LogEnv, source: &SourceName) -> Result<Vec<(BaseId, Vec<ObjectKey>)>, StoreError> {
     let mut found: Vec<(BaseId, Vec<ObjectKey>)> = Vec::new();
@@ -259,7 +251,7 @@ impl Bases<'_> {
         let mut report = ScrubReport::default();
         match self.scrubber.object(&key).await {
             Ok(sound) => self.sound(&mut report, &key, sound),
-            Err(finding) => report.add(finding),
+            Err(finding) => add(&mut report, finding),
         }
         match bases::read(self.env, self.source, base).await {
             Ok(Some(manifest)) => {
@@ -304,7 +296,7 @@ impl Bases<'_> {
                     self.watch.sound(&key, part.bytes, None);
                 }
                 Err(finding) => {
-                    report.add(finding);
+                    add(report, finding);
                     self.pace.spend(part.bytes).await;
                 }
             }
@@ -314,9 +306,15 @@ impl Bases<'_> {
     fn sound(&mut self, report: &mut ScrubReport, key: &ObjectKey, sound: Sound) {
         report.objects_checked += 1;
         report.bytes_checked += sound.bytes;
+        report.opened_one();
         self.watch.read(sound.bytes);
         self.watch.sound(key, sound.bytes, Some(&sound.hash));
     }
+}
+
+/// What is found when an object is opened: one that is foreign then is another key's.
+fn add(report: &mut ScrubReport, finding: Finding) {
+    if finding.verdict == Verdict::Foreign { report.add_stranger(finding) } else { report.add(finding) }
 }
 
 /// Objects that are fetched while others are looked at.
@@ -352,3 +350,6 @@ fn unread(key: &ObjectKey, error: &StoreError) -> Finding {
 fn finding(key: &ObjectKey, verdict: Verdict, what: &str) -> Finding {
     Finding { object: key.clone(), verdict, what: what.to_owned() }
 }
+
+#[cfg(test)]
+mod tests;

@@ -63,8 +63,7 @@ pub async fn scrub(env: &LogEnv, source: &SourceName, order: Order, watch: &mut 
 
 async fn look(env: &LogEnv, source: &SourceName, order: Order, watch: &mut dyn Watch) -> ScrubReport {
     let (looker, pace) = (Looker::new(env, order.jobs), Pace::new(&env.clock, order.bytes_per_second));
-    let (report, other_key) = (ScrubReport::default(), Vec::new());
-    let mut scrub = Scrub { env, source, order, watch, looker, pace, report, log: None, opened: 0, other_key };
+    let mut scrub = Scrub { env, source, order, watch, looker, pace, report: ScrubReport::default(), log: None };
     let boundary = scrub.boundaries().await;
     let first = boundary.as_ref().map_or(Slot::FIRST, |(slot, _)| *slot);
     let start = order.since.unwrap_or(first).max(first);
@@ -147,10 +146,6 @@ struct Scrub<'a> {
     pace: Pace,
     report: ScrubReport,
     log: Option<LogId>,
-    /// Objects that a key at hand opened.
-    opened: u64,
-    /// Findings about objects of another key.
-    other_key: Vec<usize>,
 }
 
 impl Scrub<'_> {
@@ -171,7 +166,9 @@ impl Scrub<'_> {
 
     fn broken(&mut self, error: &ObjectError) {
         if matches!(error.kind, ObjectErrorKind::Key(KeyError::OtherKey { .. })) {
-            self.other_key.push(self.report.findings.len());
+            let stranger = broken(error);
+            self.watch.found(&stranger);
+            return self.report.add_stranger(stranger);
         }
         self.note(broken(error));
     }
@@ -226,7 +223,7 @@ impl Scrub<'_> {
     async fn begin(&mut self, key: &ObjectKey, bytes: Bytes) -> Result<Object, ObjectError> {
         let object = Object::open(self.env, key, bytes).await?;
         object.footer()?;
-        self.opened += 1;
+        self.report.opened_one();
         self.own(key, &object.header)?;
         Ok(object)
     }
@@ -340,9 +337,8 @@ impl Scrub<'_> {
             let Entry { slot, to: position, to_time: time, .. } = *entry;
             self.report.head = hash.map(|hash| Head { slot, hash, position, time });
         }
-        if self.opened == 0 {
-            // Then it is the key at hand that is wrong, and nothing is known of the objects.
-            self.report.could_not_tell(&self.other_key);
+        if !self.report.proves_key() {
+            self.report.doubt_key();
         }
         self.report
     }

@@ -43,19 +43,20 @@ pub async fn run(scene: &Scene, args: &VerifyArgs) -> Result<Exit, Failure> {
     let bar = CountBar::new(scene.out, "verifying wraps of keys");
     let mut watcher = Watcher::new(&bar, evidence.as_mut());
     let keys = verify::keys(&env, &wanted, depth, &mut watcher).await;
+    let claims = verify::claims(&env, &mut watcher).await;
     bar.done();
-    let all = AllVerified { sources: all, keys };
+    let all = AllVerified { sources: all, keys, claims };
     let exit = match all.outcome() {
         Outcome::Sound => Exit::Done,
         Outcome::Damaged => Exit::VerificationFailed,
         Outcome::CouldNotTell => Exit::CouldNotTell,
     };
     let told: Vec<_> = all.sources.iter().map(summary).collect();
-    let keys = of_report(&all.keys);
-    let answer = json!({ "outcome": word(exit), "exit": exit.code(), "sources": told, "keys": keys });
+    let (keys, claims) = (of_report(&all.keys), of_report(&all.claims));
+    let answer = json!({ "outcome": word(exit), "exit": exit.code(), "sources": told, "keys": keys, "claims": claims });
     let written = evidence.map_or(Ok(()), |evidence| evidence.end(&answer));
     let texts = all.sources.iter().map(|verified| text(verified, unasked(scene)));
-    let text: Vec<_> = texts.chain(text_of_keys(&all.keys)).collect();
+    let text: Vec<_> = texts.chain(text_of_keys(&all.keys)).chain(text_of_claims(&all.claims)).collect();
     scene.out.answer(&answer, &text.join("\n"));
     match written {
         // A missing report must not hide what was found.
@@ -200,6 +201,13 @@ fn findings(report: &ScrubReport) -> Vec<String> {
     let line = |finding: &Finding| format!("  {}: {} ({})", finding.verdict.name(), finding.object, finding.what);
     let more = (report.findings_left_out > 0).then(|| format!("  and {} more", report.findings_left_out));
     report.findings.iter().map(line).chain(more).collect()
+}
+
+/// Nothing where every claim about which store decides is sound.
+fn text_of_claims(claims: &ScrubReport) -> Option<String> {
+    let found = findings(claims);
+    let head = "claims: which store decides is not sure".to_owned();
+    (!found.is_empty()).then(|| [vec![head], found].concat().join("\n"))
 }
 
 /// Nothing where no data key was ever wrapped again.

@@ -1,7 +1,12 @@
-//! Verifies all that a store holds of a source: its log by scrubbing it, its bases against their manifests.
+//! Verifies all that a store holds of a source: its log by scrubbing it, its holds, its bases against their manifests;
+//! and what belongs to no source: later wraps of keys, and claims about which store decides.
 //!
 //! * L4: every object that is not as it should be is named, those of bases too.
 //! * L11: what could not be read is a verdict of its own.
+
+mod claims;
+
+pub use claims::claims;
 
 use std::collections::BTreeSet;
 
@@ -53,10 +58,7 @@ impl Verified {
         let found = match names(env, &source).await {
             Ok(found) => found,
             Err(error) => {
-                let prefix = layout::bases_prefix(&source).trim_end_matches('/').parse();
-                let object: ObjectKey = prefix.expect("a prefix without its slash is a name");
-                let what = format!("it could not be listed: {}", error.kind);
-                let finding = Finding { object, verdict: Verdict::Unreadable, what };
+                let finding = scrub::unlisted(&layout::bases_prefix(&source), &error);
                 watch.found(&finding);
                 return self.log.add(finding);
             }
@@ -75,8 +77,12 @@ impl Verified {
             report.findings.iter().for_each(|finding| bases.watch.found(finding));
             self.bases.push((base, report));
         }
-        let proven = self.log.proves_key() || self.bases.iter().any(|(_, report)| report.proves_key());
-        if !proven {
+    }
+
+    /// Where the key at hand opened nothing at all, nothing is known of what it does not open.
+    fn weigh_key(&mut self) {
+        if !self.reports().any(ScrubReport::proves_key) {
+            self.log.doubt_key();
             self.bases.iter_mut().for_each(|(_, report)| report.doubt_key());
         }
     }
@@ -99,12 +105,14 @@ pub struct AllVerified {
     pub sources: Vec<Verified>,
     /// Of the later wraps of data keys, which belong to no source.
     pub keys: ScrubReport,
+    /// Of the claims about which store decides, which belong to none either.
+    pub claims: ScrubReport,
 }
 
 impl AllVerified {
     /// Every report.
     pub fn reports(&self) -> impl Iterator<Item = &ScrubReport> {
-        self.sources.iter().flat_map(Verified::reports).chain([&self.keys])
+        self.sources.iter().flat_map(Verified::reports).chain([&self.keys, &self.claims])
     }
 
     /// What it comes to.
@@ -153,7 +161,9 @@ pub async fn source(
     };
     let read_in = beneath.as_ref().ok().and_then(Option::as_ref).map_or(env, |(beneath, _)| beneath);
     let mut verified = log(read_in, source, order, slot, watch).await;
+    scrub::holds(env, source, &mut verified.log, watch).await;
     verified.bases(read_in, order, watch).await;
+    verified.weigh_key();
     let found = match &beneath {
         Ok(None) => Vec::new(),
         Ok(Some((_, oldest))) => {

@@ -11,6 +11,7 @@
 //! It trusts no checkpoint and no catalog, and holds some 70 bytes per object of the log. A lost tail shows in no chain:
 //! only a witness can tell, and the report names those that were asked (here: the checkpoints that list it).
 
+mod holds;
 mod order;
 mod prove;
 mod report;
@@ -22,6 +23,7 @@ mod walk;
 #[cfg(test)]
 mod tests;
 
+pub use holds::holds;
 pub use order::{Order, Pace, Watch};
 pub use prove::Sound;
 pub use report::{Depth, Finding, Head, Outcome, ScrubReport, Verdict};
@@ -94,7 +96,7 @@ impl Scrubber {
     }
 }
 
-fn size(bytes: usize) -> u64 {
+pub(crate) fn size(bytes: usize) -> u64 {
     u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
@@ -103,7 +105,7 @@ fn finding(object: &ObjectKey, verdict: Verdict, what: impl Into<String>) -> Fin
 }
 
 /// What a store's error says of the object that was asked for.
-fn unread(key: &ObjectKey, error: &StoreError) -> Finding {
+pub(crate) fn unread(key: &ObjectKey, error: &StoreError) -> Finding {
     match error.kind {
         StoreErrorKind::Missing => finding(key, Verdict::Missing, "it was listed and is not there"),
         StoreErrorKind::Short { .. } => finding(key, Verdict::Damaged, error.kind.to_string()),
@@ -111,6 +113,13 @@ fn unread(key: &ObjectKey, error: &StoreError) -> Finding {
             finding(key, Verdict::Unreadable, error.kind.to_string())
         }
     }
+}
+
+/// What it says of a prefix that it could not be listed.
+pub(crate) fn unlisted(prefix: &str, error: &StoreError) -> Finding {
+    let name = prefix.trim_end_matches('/').parse();
+    let name = name.expect("a prefix without its slash is a name");
+    finding(&name, Verdict::Unreadable, format!("it could not be listed: {}", error.kind))
 }
 
 /// What an error from opening an object says of it.
@@ -196,9 +205,7 @@ impl Scrub<'_> {
     }
 
     fn unlisted(&mut self, prefix: &str, error: &StoreError) {
-        let name = prefix.trim_end_matches('/').parse();
-        let name = name.expect("a prefix without its slash is a name");
-        self.note(finding(&name, Verdict::Unreadable, format!("it could not be listed: {}", error.kind)));
+        self.note(unlisted(prefix, error));
     }
 
     /// Fetches and begins to open an object that belongs to this log.

@@ -235,7 +235,7 @@ impl Looked {
         let done = expiry::carry_out(env, source, &self.history, doomed).await.map_err(broken)?;
         tracing::info!(
             source = %source, first = %doomed.first, segments = done.segments, bases = done.bases,
-            refused = done.refused.len(), "what had expired is deleted"
+            refused = done.refusals(), "what had expired is deleted"
         );
         // Parts of a base whose manifest an earlier run took, and of bases that were never completed. They are tried
         // again with the next run, and by a job of their own.

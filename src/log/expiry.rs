@@ -5,7 +5,8 @@
 //! ```
 //! * L10: nothing goes before a boundary in front of what stays is durable. Who adds a hold looks at the boundary
 //!   afterwards, and who deletes looks at the holds after the boundary: one of them sees the other. A base without its manifest is none, so that
-//!   goes first; one whose manifest may not go (a lock) stays whole. What a store refuses is told and tried the next time.
+//!   goes first; one whose manifest may not go (a lock) stays whole. What a store refuses is told and tried the next time; it
+//!   keeps nothing else from going.
 //! * L5: fences stay, since who slept through a reign must meet the fence that ended his. Some hundred bytes each.
 
 use std::collections::BTreeMap;
@@ -25,12 +26,12 @@ use crate::model::limits::{HEADER_BYTES_MAX, LIST_PAGE_KEYS_MAX};
 use crate::model::{BaseId, ObjectKey, Slot, SourceName};
 use crate::step::Step;
 use crate::store::layout::{self, Named};
-use crate::store::{Keys, Part, Put, StoreError, StoreErrorKind, put_own};
+use crate::store::{Keys, Part, Put, Refusal, StoreErrorKind, put_own};
 
 /// Deletions that are under way at once.
 const AT_ONCE: usize = 8;
-/// After so many refusals in a row the store refuses them all, and is not asked for the rest.
-const REFUSALS_MAX: usize = 64;
+/// Objects that are named of those that the store refused to delete; the others are counted (L8).
+const REFUSALS_NAMED_MAX: usize = 100;
 
 /// What was deleted, and what was not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -45,6 +46,23 @@ pub struct Expired {
     pub others: u64,
     /// Objects that the store refused to delete, each with why. They are tried again the next time.
     pub refused: Vec<(ObjectKey, String)>,
+    /// Objects that it refused to delete, beyond those that are named.
+    pub refused_left_out: u64,
+}
+
+impl Expired {
+    /// How many objects the store refused to delete.
+    pub fn refusals(&self) -> u64 {
+        u64::try_from(self.refused.len()).unwrap_or(u64::MAX).saturating_add(self.refused_left_out)
+    }
+
+    fn refuse(&mut self, key: ObjectKey, why: String) {
+        if self.refused.len() < REFUSALS_NAMED_MAX {
+            self.refused.push((key, why));
+        } else {
+            self.refused_left_out += 1;
+        }
+    }
 }
 
 /// Opens a segment to its last byte and proves that it is what the list says.
@@ -88,7 +106,7 @@ pub async fn carry_out(
     announce(env, source, history, doomed).await?;
     let first = doomed.first.max(history.boundary.unwrap_or(Slot::FIRST));
     let kinds = history.entries.iter().map(|entry| (entry.slot, entry.kind)).collect();
-    let mut work = Work { env, source, first, kinds, refused_in_a_row: 0, expired: Expired::default() };
+    let mut work = Work { env, source, first, kinds, expired: Expired::default() };
     for base in &doomed.bases {
         work.base(*base).await?;
     }
@@ -136,7 +154,6 @@ struct Work<'a> {
     source: &'a SourceName,
     first: Slot,
     kinds: BTreeMap<Slot, ObjectKind>,
-    refused_in_a_row: usize,
     expired: Expired,
 }
 
@@ -195,7 +212,7 @@ impl Work<'_> {
         if let Ok((header, _)) = Header::decode(start.as_bytes()) {
             return Ok(Some(header.kind == ObjectKind::Fence));
         }
-        self.expired.refused.push((key.clone(), "it is no object of a log; look at it, and remove it".to_owned()));
+        self.expired.refuse(key.clone(), "it is no object of a log; look at it, and remove it".to_owned());
         Ok(None)
     }
 
@@ -214,7 +231,8 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Deletes, beginning in this order; gives how many are gone. What is refused is noted; other trouble ends the run.
+    /// Deletes, beginning in this order; gives how many are gone. What is refused for an object's own sake, a lock for
+    /// instance, is noted, and those behind it go all the same; other trouble ends the run.
     async fn delete(&mut self, keys: Vec<ObjectKey>) -> Result<u64, LogError> {
         let store = &self.env.store;
         let mut deleting = stream::iter(keys)
@@ -228,16 +246,9 @@ impl Work<'_> {
             match deleted {
                 Ok(()) => {
                     Step::Deleted.reached();
-                    self.refused_in_a_row = 0;
                     gone += 1;
                 }
-                Err(error) if matches!(error.kind, StoreErrorKind::Refused(_)) => {
-                    self.refused_in_a_row += 1;
-                    if self.refused_in_a_row > REFUSALS_MAX {
-                        return Err(error.into());
-                    }
-                    self.expired.refused.push((key, why(&error)));
-                }
+                Err(error) if is_of_one_object(error.kind) => self.expired.refuse(key, error.kind.to_string()),
                 Err(error) => return Err(error.into()),
             }
         }
@@ -245,8 +256,29 @@ impl Work<'_> {
     }
 }
 
-fn why(error: &StoreError) -> String {
-    error.kind.to_string()
+/// Whether a refusal may be this object's alone: a lock and a missing right look alike.
+const fn is_of_one_object(kind: StoreErrorKind) -> bool {
+    match kind {
+        StoreErrorKind::Refused(refusal) => match refusal {
+            Refusal::NoRights | Refusal::Foreign | Refusal::ContractBroken => true,
+            Refusal::NoSpace
+            | Refusal::ReadOnly
+            | Refusal::NoStore
+            | Refusal::NotEmpty
+            | Refusal::NewerFormat
+            | Refusal::TooLarge
+            | Refusal::Unfit
+            | Refusal::Deposed
+            | Refusal::NoBucket
+            | Refusal::WrongRegion
+            | Refusal::NoCredentials
+            | Refusal::WrongClock => false,
+        },
+        StoreErrorKind::Unavailable
+        | StoreErrorKind::Unanswered
+        | StoreErrorKind::Missing
+        | StoreErrorKind::Short { .. } => false,
+    }
 }
 
 #[cfg(test)]

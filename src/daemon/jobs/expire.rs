@@ -85,9 +85,10 @@ const fn deleted(ran: &Result<Expiry, ExpireError>) -> bool {
 }
 
 fn refused(expiry: &Expiry) -> Option<String> {
-    let refused = &expiry.done.as_ref()?.refused;
-    let (object, why) = refused.first()?;
-    Some(format!("source {}: {} objects could not be deleted; {object}: {why}", expiry.source, refused.len()))
+    let done = expiry.done.as_ref()?;
+    let (object, why) = done.refused.first()?;
+    let (source, many) = (&expiry.source, done.refusals());
+    Some(format!("source {source}: {many} objects could not be deleted, the others are; {object}: {why}"))
 }
 
 const fn trouble(error: &ExpireError) -> Trouble {

@@ -16,7 +16,7 @@ use crate::log::hold::{self, Hold};
 use crate::log::scrub::{Depth, Order, Outcome, scrub};
 use crate::log::writer::{SLEPT_AFTER, Writer};
 use crate::model::{Epoch, Timestamp};
-use crate::store::{MemoryStore, Op, PutNew, Refusal, Store};
+use crate::store::{MemoryStore, Op, PutNew, Store, StoreError};
 
 const OLD: BaseId = BaseId::from_bytes([1; 16]);
 const YOUNG: BaseId = BaseId::from_bytes([2; 16]);
@@ -187,6 +187,40 @@ async fn what_a_lock_keeps_is_told_and_goes_the_next_time_and_a_base_is_never_ha
     let denied = Watched::env(&fixture, Box::new(denied), None);
     let done = carry_out(&denied, &main_source(), &history, &doomed(12)).await.unwrap();
     assert_eq!((done.segments, done.refused.len() >= 4), (0, true), "nothing may be deleted at all: it says so");
+}
+
+/// A bucket under a lock refused the oldest ones, and every run ended there.
+#[tokio::test]
+async fn locked_objects_at_the_front_keep_nothing_behind_them_from_going() {
+    let fixture = Fixture::new(470);
+    let mut writer = fixture.writer().await;
+    for number in 1..=300 {
+        write_segment(&mut writer, &transaction(number)).await;
+    }
+    let history = History::load(&fixture.env, &main_source()).await.unwrap();
+    let locks = |op, what: &str| {
+        let locked = op == Op::Delete && what.starts_with("log/") && what < segment(202).as_str();
+        locked.then_some(StoreErrorKind::Refused(Refusal::NoRights))
+    };
+    let env = Watched::env(&fixture, Box::new(locks), None);
+    let front = Doomed { first: Slot::new(290), bases: Vec::new() };
+    let done = carry_out(&env, &main_source(), &history, &front).await.unwrap();
+    assert_eq!((done.segments, done.refused.len(), done.refusals()), (88, REFUSALS_NAMED_MAX, 200));
+    let left = names(&*fixture.store).await;
+    assert_eq!(
+        left.iter().filter(|name| name.starts_with("log/")).count(),
+        1 + 200 + 12,
+        "a fence, the locked, the kept"
+    );
+    // A store that refuses everything for a reason of its own is not asked for each object.
+    let fixture = three_reigns(471).await;
+    let history = History::load(&fixture.env, &main_source()).await.unwrap();
+    let unknown = |op, _: &str| (op == Op::Delete).then_some(StoreErrorKind::Refused(Refusal::NoCredentials));
+    let env = Watched::env(&fixture, Box::new(unknown), None);
+    let ended = carry_out(&env, &main_source(), &history, &doomed(7)).await;
+    assert!(
+        matches!(ended, Err(LogError::Store(error)) if error.kind == StoreErrorKind::Refused(Refusal::NoCredentials))
+    );
 }
 
 #[tokio::test]

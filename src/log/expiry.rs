@@ -9,8 +9,6 @@
 //!   keeps nothing else from going.
 //! * L5: fences stay, since who slept through a reign must meet the fence that ended his. Some hundred bytes each.
 
-use std::collections::BTreeMap;
-
 use futures::StreamExt;
 use futures::stream;
 
@@ -105,8 +103,7 @@ pub async fn carry_out(
 ) -> Result<Expired, LogError> {
     announce(env, source, history, doomed).await?;
     let first = doomed.first.max(history.boundary.unwrap_or(Slot::FIRST));
-    let kinds = history.entries.iter().map(|entry| (entry.slot, entry.kind)).collect();
-    let mut work = Work { env, source, first, kinds, expired: Expired::default() };
+    let mut work = Work { env, source, first, entries: &history.entries, expired: Expired::default() };
     for base in &doomed.bases {
         work.base(*base).await?;
     }
@@ -153,7 +150,8 @@ struct Work<'a> {
     env: &'a LogEnv,
     source: &'a SourceName,
     first: Slot,
-    kinds: BTreeMap<Slot, ObjectKind>,
+    /// In the order of their slots.
+    entries: &'a [Entry],
     expired: Expired,
 }
 
@@ -200,8 +198,9 @@ impl Work<'_> {
     /// What a run before this one left behind is in no list any more: its header tells. What cannot be read says nothing
     /// and stays.
     async fn is_fence(&mut self, key: &ObjectKey, slot: Slot) -> Result<Option<bool>, LogError> {
-        if let Some(kind) = self.kinds.get(&slot) {
-            return Ok(Some(*kind == ObjectKind::Fence));
+        let at = self.entries.binary_search_by_key(&slot, |entry| entry.slot);
+        if let Some(entry) = at.ok().and_then(|at| self.entries.get(at)) {
+            return Ok(Some(entry.kind == ObjectKind::Fence));
         }
         let bytes = u64::try_from(HEADER_BYTES_MAX).unwrap_or(u64::MAX);
         let start = match self.env.store.get(key, Part::First { bytes }).await {

@@ -120,6 +120,13 @@ impl History {
         }
     }
 
+    /// All but the objects up to the first hole, of which there may be many.
+    #[must_use]
+    pub fn without_entries(&self) -> Self {
+        let (beyond, missing) = (self.beyond.clone(), self.missing.clone());
+        Self { entries: Vec::new(), beyond, missing, ..*self }
+    }
+
     /// The objects that count, in order.
     pub fn live(&self) -> impl DoubleEndedIterator<Item = &Entry> {
         self.entries.iter().filter(|entry| !entry.void)

@@ -216,12 +216,12 @@ impl Capture {
         if let Some(Err(error)) = self.last_server.as_ref().map(|file| file.keep(&opened.server())) {
             tracing::warn!(source = %self.settings.name, error = %error, "which server this is cannot be kept in state_dir");
         }
-        let taken = fence::take(&self.env, &self.settings.name, inheritance.epoch).await;
+        let taken = fence::take_behind(&self.env, &self.settings.name, inheritance.epoch, history).await;
         if let Err(LogError::FenceUndecided { epoch, .. }) = &taken {
             // It may be ours: the next life must not take it for a rival's.
             inheritance.epoch = Some(*epoch);
         }
-        let reign = taken?;
+        let (reign, history) = taken?;
         inheritance.epoch = Some(reign.epoch);
         self.tell_of_missing(&history.holes(), point);
         let held = held(&reign);

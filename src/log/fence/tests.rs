@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
@@ -147,4 +148,54 @@ async fn l5_who_was_fenced_since_its_own_fence_can_tell_by_looking_behind_it() {
     let told = still_ours(env, &source, ours.epoch, ours.next).await.unwrap_err();
     assert!(matches!(told, LogError::Fenced { theirs: epoch, .. } if epoch == theirs.epoch), "{told:?}");
     still_ours(env, &source, theirs.epoch, theirs.next).await.expect("they reign");
+}
+
+/// Counts how often segments are listed.
+struct Counted {
+    inner: Arc<dyn Store>,
+    lists: AtomicU64,
+}
+
+#[async_trait::async_trait]
+impl Store for Counted {
+    async fn put_new(&self, key: &ObjectKey, body: Sealed) -> Result<PutNew, StoreError> {
+        self.inner.put_new(key, body).await
+    }
+
+    async fn get(&self, key: &ObjectKey, part: Part) -> Result<Sealed, StoreError> {
+        self.inner.get(key, part).await
+    }
+
+    async fn list(&self, prefix: &str, after: Option<&ObjectKey>) -> Result<Vec<ObjectKey>, StoreError> {
+        self.lists.fetch_add(u64::from(prefix.starts_with("log/")), Ordering::Relaxed);
+        self.inner.list(prefix, after).await
+    }
+
+    async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
+        self.inner.delete(key).await
+    }
+
+    async fn size(&self, key: &ObjectKey) -> Result<u64, StoreError> {
+        self.inner.size(key).await
+    }
+}
+
+#[tokio::test]
+async fn l5_who_has_just_looked_at_the_log_looks_once_and_a_rival_since_then_is_met_all_the_same() {
+    let fixture = Fixture::with_a_log(94).await;
+    let store = Arc::new(Counted { inner: Arc::clone(&fixture.env.store), lists: AtomicU64::new(0) });
+    let env = LogEnv { store: Arc::<Counted>::clone(&store), ..fixture.env.clone() };
+    let looked = History::load(&env, &main_source()).await.unwrap();
+    let (once, entries) = (store.lists.load(Ordering::Relaxed), looked.entries.clone());
+    let (reign, history) = take_behind(&env, &main_source(), None, looked).await.unwrap();
+    assert_eq!((reign.epoch, reign.next, history.entries), (Epoch::new(2), Slot::new(9), entries));
+    assert_eq!(store.lists.load(Ordering::Relaxed), once, "the log was listed by the look alone");
+    let stale = History::load(&env, &main_source()).await.unwrap();
+    let mut rival = fixture.writer().await;
+    write_segment(&mut rival, &transaction(9)).await;
+    let old = take_behind(&env, &main_source(), Some(reign.epoch), stale.clone()).await;
+    assert!(matches!(old, Err(LogError::Fenced { theirs, .. }) if theirs == rival.epoch()), "the rival reigns");
+    let (reign, history) = take_behind(&env, &main_source(), None, stale).await.unwrap();
+    assert_eq!((reign.epoch, reign.next), (rival.epoch().next(), Slot::new(12)), "behind all that it wrote");
+    assert_eq!((history.last().map(|last| last.to), reign.cursor.to), (Some(rival.durable()), rival.durable()));
 }

@@ -15,7 +15,7 @@ use crate::daemon::assemble;
 use crate::daemon::chain;
 use crate::log::expiry::{self, Expired};
 use crate::log::retention::{self, Doomed, Known, KnownBase, KnownGap, Refusal, Rule};
-use crate::log::{Entry, History, Hold, Hole, LogEnv, LogError, Reader, hold};
+use crate::log::{Entry, History, Hold, Hole, LogEnv, LogError, Reader, hold, notice};
 use crate::model::{BaseId, Position, Slot, SourceName, Timestamp};
 use crate::restore::loss::PlacedGap;
 use crate::restore::plan::{BaseFact, Facts};
@@ -259,14 +259,19 @@ impl Looked {
         (history, doomed): (&History, &Doomed),
     ) -> Result<Expired, ExpireError> {
         let broken = |error: LogError| ExpireError::Broken { source_name: source.clone(), source: error };
-        expiry::announce(env, source, history, doomed).await.map_err(broken)?;
+        let announced = expiry::announce(env, source, history, doomed).await.map_err(broken)?;
         let holds = hold::list(env, source).await.map_err(broken)?;
         if Some(holds.as_slice()) != self.holds.get(..self.stored_holds) {
-            expiry::withdraw(env, source, history, doomed).await.map_err(broken)?;
+            expiry::withdraw(env, source, doomed, &announced).await.map_err(broken)?;
             let source_name = source.clone();
             return Err(ExpireError::Refused { source_name, source: Refusal::HeldMeanwhile });
         }
-        expiry::carry_out(env, source, history, doomed).await.map_err(broken)
+        let done = expiry::carry_out(env, source, history, doomed).await.map_err(broken)?;
+        if let Err(error) = notice::forget_stale(env, source, &doomed.bases).await {
+            let error = chain(&error);
+            tracing::warn!(source = %source, error, "old notices about bases could not be looked at; the next time");
+        }
+        Ok(done)
     }
 
     fn goes<'a>(&'a self, doomed: &'a Doomed) -> impl Iterator<Item = &'a Entry> {
@@ -300,9 +305,12 @@ pub enum Held {
     Nothing,
 }
 
-/// What a hold keeps that has just been added: an expiry may have been faster.
+/// What a hold keeps that has just been added: an expiry may have been faster, and what it has given notice of does not
+/// count, whether it is deleted or not (L10).
 pub async fn held(env: &LogEnv, source: &SourceName, hold: &Hold) -> Result<Held, RestoreError> {
-    let looked = Looked::at(env, source, &[]).await?;
+    let mut looked = Looked::at(env, source, &[]).await?;
+    let doomed = notice::list(env, source).await.map_err(LogError::from)?;
+    looked.facts.bases.retain(|base| !doomed.contains(&base.base));
     if looked.known().reaches(hold.from) {
         return Ok(Held::All);
     }

@@ -1,11 +1,12 @@
 //! Deletes what has expired, in an order in which it may be killed anywhere and be begun again.
 //!
 //! ```text
-//!   prove ─▶ boundary, durable and read back ─▶ manifests ─▶ their parts ─▶ segments, oldest first ─▶ checkpoints ─▶ boundaries
+//!   prove ─▶ boundary, durable and read back; notices of the bases ─▶ holds once more
+//!         ─▶ manifests ─▶ their parts, their notices ─▶ segments, oldest first ─▶ checkpoints ─▶ boundaries
 //! ```
-//! * L10: nothing goes before a boundary in front of what stays is durable. Who adds a hold looks at the boundary
-//!   afterwards, and who deletes looks at the holds after the boundary: one of them sees the other. A base without its manifest is none, so that
-//!   goes first; one whose manifest may not go (a lock) stays whole. What a store refuses is told and tried the next time; it
+//! * L10: nothing goes before a boundary in front of what stays is durable, and a notice of each base that goes. Who adds
+//!   a hold looks at both afterwards, and who deletes looks at the holds after both: one of them sees the other. A base
+//!   without its manifest is none, so that goes first; one whose manifest may not go (a lock) stays whole. What a store refuses is told and tried the next time; it
 //!   keeps nothing else from going.
 //! * L5: fences stay, since who slept through a reign must meet the fence that ended his. Some hundred bytes each.
 
@@ -18,6 +19,7 @@ use crate::log::entry::Entry;
 use crate::log::env::LogEnv;
 use crate::log::error::{LogError, ObjectError, ObjectErrorKind};
 use crate::log::history::History;
+use crate::log::notice;
 use crate::log::object::{Object, Seal};
 use crate::log::retention::Doomed;
 use crate::model::limits::{HEADER_BYTES_MAX, LIST_PAGE_KEYS_MAX};
@@ -81,17 +83,41 @@ pub async fn prove(env: &LogEnv, source: &SourceName, entry: &Entry) -> Result<H
     }
 }
 
-/// Makes the boundary durable behind which everything is doomed. Nothing is deleted yet.
-pub async fn announce(env: &LogEnv, source: &SourceName, history: &History, doomed: &Doomed) -> Result<(), LogError> {
-    if doomed.moves(history) { set_boundary(env, source, history, doomed.first).await } else { Ok(()) }
+/// What was announced: to be handed back to [`withdraw`] where nothing of it is to happen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Announced {
+    /// Whether the boundary was set.
+    boundary: bool,
+    /// Bases of which nobody had given notice before.
+    notices: Vec<BaseId>,
+}
+
+/// Makes the boundary durable behind which everything is doomed, and a notice of each base that is. Nothing is deleted yet.
+pub async fn announce(
+    env: &LogEnv,
+    source: &SourceName,
+    history: &History,
+    doomed: &Doomed,
+) -> Result<Announced, LogError> {
+    let boundary = doomed.moves(history);
+    if boundary {
+        set_boundary(env, source, history, doomed.first).await?;
+    }
+    let notices = notice::give(env, source, &doomed.bases).await?;
+    Ok(Announced { boundary, notices })
 }
 
 /// Takes back what [`announce`] did, as long as nothing was deleted.
-pub async fn withdraw(env: &LogEnv, source: &SourceName, history: &History, doomed: &Doomed) -> Result<(), LogError> {
-    if doomed.moves(history) {
+pub async fn withdraw(
+    env: &LogEnv,
+    source: &SourceName,
+    doomed: &Doomed,
+    announced: &Announced,
+) -> Result<(), LogError> {
+    if announced.boundary {
         env.store.delete(&layout::boundary(source, doomed.first)).await?;
     }
-    Ok(())
+    Ok(notice::take_back(env, source, &announced.notices).await?)
 }
 
 /// Deletes what is doomed, and what an earlier run left behind.
@@ -158,7 +184,8 @@ struct Work<'a> {
 impl Work<'_> {
     async fn base(&mut self, base: BaseId) -> Result<(), LogError> {
         if self.delete(vec![layout::manifest(self.source, base)]).await? == 0 {
-            return Ok(());
+            // It stays, and whoever adds a hold may count on it until the next run.
+            return self.notice_is_done(base).await;
         }
         self.expired.bases += 1;
         let mut parts = Vec::new();
@@ -172,7 +199,11 @@ impl Work<'_> {
             }
         }
         self.expired.parts += self.delete(parts).await?;
-        Ok(())
+        self.notice_is_done(base).await
+    }
+
+    async fn notice_is_done(&mut self, base: BaseId) -> Result<(), LogError> {
+        self.delete(vec![layout::doomed(self.source, base)]).await.map(drop)
     }
 
     async fn segments(&mut self) -> Result<(), LogError> {

@@ -1,6 +1,8 @@
 //! What a restore answers before an expiry is what it answers after it, or it refuses; and what is promised it never
 //! refuses. Histories with gaps and times that step back are drawn at random.
 
+mod holds;
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -10,7 +10,7 @@ use crate::daemon::fixture::{put_base, write_commits};
 use crate::entropy::SeededEntropy;
 use crate::log::fixture::{Fixture, main_source};
 use crate::log::retention::Doomed;
-use crate::log::{Hold, expiry, hold, rewrap, wrapped};
+use crate::log::{Hold, expiry, hold, notice, rewrap, wrapped};
 use crate::model::limits::CHECKPOINT_EVERY_SLOTS;
 use crate::store::order::{self, Claim};
 use crate::store::{MemoryStore, Op, Part as Range, PutNew, Refusal, Store};
@@ -96,6 +96,7 @@ fn family(named: &Named) -> Option<&'static str> {
         Named::Segment { .. } => Some("segment"),
         Named::Checkpoint { .. } => Some("checkpoint"),
         Named::Boundary { .. } => Some("boundary"),
+        Named::Doomed { .. } => Some("notice"),
         Named::Hold { .. } => Some("hold"),
         Named::BasePart { .. } => Some("part"),
         Named::Manifest { .. } => Some("manifest"),
@@ -117,7 +118,8 @@ async fn one_of_each(seed: u64) -> (Fixture, LogEnv) {
     fixture.env.keys = ring(&[1]);
     write_commits(&fixture, 1..CHECKPOINT_EVERY_SLOTS + 9).await;
     let (name, log) = (main_source(), fixture.log().await);
-    put_base(&fixture, log, 20).await;
+    let base = put_base(&fixture, log, 20).await.base;
+    notice::give(&fixture.env, &name, &[base]).await.unwrap();
     let history = History::load(&fixture.env, &name).await.unwrap();
     expiry::carry_out(&fixture.env, &name, &history, &Doomed { first: Slot::new(9), bases: Vec::new() }).await.unwrap();
     let held = Hold { name: "case-1".parse().unwrap(), from: Timestamp::MIN, to: Timestamp::MAX };
@@ -151,7 +153,7 @@ async fn l4_a_flipped_byte_in_an_object_of_any_kind_is_named() {
             victims.insert(family, key);
         }
     }
-    assert_eq!(victims.len(), 8, "every kind is there: {victims:?}");
+    assert_eq!(victims.len(), 9, "every kind is there: {victims:?}");
     for (family, key) in victims {
         let body = env.store.get(&key, Range::Whole).await.unwrap().bytes();
         for at in [0, body.len() / 2, body.len() - 1] {

@@ -136,7 +136,7 @@ async fn s15_l10_an_expiry_killed_anywhere_leaves_a_log_that_opens_and_is_begun_
     let left = names(&*whole.store).await;
     let fences = left.iter().filter(|name| name.starts_with("log/")).take(3).cloned().collect::<Vec<_>>();
     assert_eq!(fences, [segment(1).to_string(), segment(4).to_string(), segment(7).to_string()], "fences stay");
-    for kill_at in 0..11 {
+    for kill_at in 0..13 {
         let fixture = three_reigns(61).await;
         let steps = Mutex::new(0);
         let dies = move |op, _what: &str| {
@@ -146,7 +146,7 @@ async fn s15_l10_an_expiry_killed_anywhere_leaves_a_log_that_opens_and_is_begun_
         };
         let dying = Watched::env(&fixture, Box::new(dies), None);
         let killed = carry_out(&dying, &main_source(), &before, &doomed(7)).await;
-        assert_eq!(killed.is_err(), kill_at < 11, "{kill_at}");
+        assert_eq!(killed.is_err(), kill_at < 13, "{kill_at}");
         let history = History::load(&fixture.env, &main_source()).await.unwrap();
         let first = if history.boundary.is_some() { 6 } else { 0 };
         let slots = |entries: &[Entry]| entries.iter().map(|entry| entry.slot).collect::<Vec<_>>();

@@ -12,6 +12,7 @@
 //! only a witness can tell, and the report names those that were asked (here: the checkpoints that list it).
 
 mod holds;
+mod notices;
 mod order;
 mod prove;
 mod report;
@@ -248,9 +249,16 @@ impl Scrub<'_> {
     async fn boundaries(&mut self) -> Option<(Slot, Option<[u8; 32]>)> {
         let mut newest = None;
         for key in self.names(layout::boundaries_prefix(self.source)).await {
-            let Some(Named::Boundary { slot, .. }) = layout::parse(&key) else {
-                self.note(finding(&key, Verdict::Foreign, "no boundary has such a name"));
-                continue;
+            let slot = match layout::parse(&key) {
+                Some(Named::Boundary { slot, .. }) => slot,
+                Some(Named::Doomed { base, .. }) => {
+                    self.notice(&key, base).await;
+                    continue;
+                }
+                Some(_) | None => {
+                    self.note(finding(&key, Verdict::Foreign, "no boundary has such a name"));
+                    continue;
+                }
             };
             let header = match self.open(&key).await.map(boundary::read) {
                 None => None,

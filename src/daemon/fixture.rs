@@ -46,6 +46,7 @@ pub(crate) async fn put_base(fixture: &Fixture, log: LogId, number: u64) -> Mani
         log: Some(log),
         source: source.clone(),
         point: Lsn::new(number * 10),
+        begins: None,
         taken_at,
         finished_at: taken_at,
         server: Server { version: 150_020, system_id: 9, timeline: 1, pg_dump: text("pg_dump 15.20") },

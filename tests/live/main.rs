@@ -18,6 +18,7 @@ mod check;
 mod copy;
 mod daemons;
 mod elsewhere;
+mod emptied;
 mod expire;
 mod fenced;
 mod full;

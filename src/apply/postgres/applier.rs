@@ -143,6 +143,13 @@ impl Applier {
         self
     }
 
+    /// Takes tables whose rows are of a later place than the others', by their OIDs at the source.
+    #[must_use]
+    pub fn beginning(mut self, later: BTreeMap<u32, Lsn>) -> Self {
+        self.tables.later = later;
+        self
+    }
+
     /// History lacks what stood here: what comes does not follow what came.
     pub async fn gap(&mut self) -> Result<(), ApplyError> {
         match self.misses {

@@ -75,6 +75,7 @@ impl World {
         let base = |(index, (many, taken_at)): (usize, &(usize, i64))| BaseFact {
             base: BaseId::from_bytes([u8::try_from(index).unwrap(); 16]),
             point: Lsn::new(at(*many)),
+            begins: Lsn::new(at(many.saturating_sub(index % 3))),
             taken_at: micros(*taken_at),
             finished_at: micros(*taken_at + 60),
             log: Some(log),
@@ -125,6 +126,7 @@ impl Stored {
         let base = |base: &BaseFact| KnownBase {
             base: base.base,
             point: base.point.position(),
+            begins: base.begins.position(),
             taken_at: base.taken_at,
             finished_at: base.finished_at,
             continues: facts.continues(base),

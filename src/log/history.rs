@@ -18,8 +18,8 @@ use crate::log::entry::Entry;
 use crate::log::env::LogEnv;
 use crate::log::error::{LogError, ObjectError, ObjectErrorKind};
 use crate::log::history::checkpoints::checkpoints;
-use crate::log::object::Object;
-use crate::model::limits::{HEADER_BYTES_MAX, IN_FLIGHT_PUTS_MAX};
+use crate::log::object::{self, Object};
+use crate::model::limits::IN_FLIGHT_PUTS_MAX;
 use crate::model::{Epoch, LogId, ObjectKey, Position, Slot, SourceName};
 use crate::store::layout::{self, Named};
 use crate::store::{Keys, Part, StoreErrorKind};
@@ -222,19 +222,14 @@ impl History {
         if last.hash != Some(crate::crypto::stream::sha256(bytes.as_bytes())) {
             return Ok(false);
         }
-        self.header_in(&key, bytes.as_bytes())?;
+        let (header, _) =
+            Header::decode(bytes.as_bytes()).map_err(|error| ObjectError { key: key.clone(), kind: error.into() })?;
+        self.belongs(&key, &header)?;
         Ok(true)
     }
 
     async fn header(&mut self, env: &LogEnv, key: &ObjectKey) -> Result<Header, LogError> {
-        let bytes = u64::try_from(HEADER_BYTES_MAX).unwrap_or(u64::MAX);
-        let start = env.store.get(key, Part::First { bytes }).await?;
-        Ok(self.header_in(key, start.as_bytes())?)
-    }
-
-    fn header_in(&mut self, key: &ObjectKey, bytes: &[u8]) -> Result<Header, ObjectError> {
-        let (header, _) =
-            Header::decode(bytes).map_err(|error| ObjectError { key: key.clone(), kind: error.into() })?;
+        let header = object::header(&*env.store, key).await??;
         self.belongs(key, &header)?;
         Ok(header)
     }

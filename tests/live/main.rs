@@ -45,6 +45,7 @@ mod program;
 mod refusals;
 mod replication;
 mod restore;
+mod running;
 #[path = "../s3/mod.rs"]
 #[expect(dead_code, unreachable_pub, reason = "each test program uses what it needs")]
 mod s3;

@@ -26,7 +26,6 @@
 //! manifest is none. Names that this version does not know are refused, for what they mean may matter to a restore.
 
 mod check;
-mod text;
 
 pub use check::BaseError;
 
@@ -34,6 +33,7 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use crate::codec::rowsum::RowSum;
+use crate::codec::text;
 use crate::model::BaseId;
 use crate::model::LogId;
 use crate::model::Lsn;

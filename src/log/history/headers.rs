@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use futures::stream::{self, StreamExt};
 
-use crate::crypto::sealed::Sealed;
+use crate::codec::segment::Header;
 use crate::log::entry::Entry;
 use crate::log::env::LogEnv;
 use crate::log::error::{LogError, ObjectError, ObjectErrorKind};
 use crate::log::history::{History, Links};
-use crate::model::limits::HEADER_BYTES_MAX;
+use crate::log::object;
 use crate::model::{ObjectKey, Slot, SourceName};
 use crate::store::layout::{self, Named};
-use crate::store::{Keys, Part, StoreError};
+use crate::store::{Keys, StoreError};
 
 /// Headers that are read at once: where no checkpoint covers the tail, it may be long and the store far away.
 const HEADERS_AT_ONCE: usize = 16;
@@ -28,18 +28,19 @@ impl History {
         links: &mut Links,
     ) -> Result<BTreeMap<Slot, Entry>, LogError> {
         let mut keys = Keys::new(&*env.store, layout::segments_prefix(source), Some(layout::segment(source, after)));
-        let mut starts = Vec::new();
+        let mut headers = Vec::new();
         while let Some(key) = keys.next().await? {
             let Some(Named::Segment { slot, .. }) = layout::parse(&key) else { continue };
             if slot > until {
                 break;
             }
-            starts.push(start(env, slot, key));
+            headers.push(header(env, slot, key));
         }
-        let mut starts = stream::iter(starts).buffered(HEADERS_AT_ONCE);
+        let mut headers = stream::iter(headers).buffered(HEADERS_AT_ONCE);
         let mut found = BTreeMap::new();
-        while let Some((slot, key, start)) = starts.next().await {
-            let header = self.header_in(&key, start?.as_bytes())?;
+        while let Some((slot, key, header)) = headers.next().await {
+            let header = header??;
+            self.belongs(&key, &header)?;
             if header.slot != slot {
                 return Err(ObjectError { key, kind: ObjectErrorKind::Misplaced { what: "slot" } }.into());
             }
@@ -70,16 +71,15 @@ impl History {
     }
 }
 
-/// The first bytes of a segment, where its header stands.
-fn start(
+/// The header of a segment, and which one's it is.
+fn header(
     env: &LogEnv,
     slot: Slot,
     key: ObjectKey,
-) -> impl Future<Output = (Slot, ObjectKey, Result<Sealed, StoreError>)> + use<> {
+) -> impl Future<Output = (Slot, ObjectKey, Result<Result<Header, ObjectError>, StoreError>)> + use<> {
     let store = Arc::clone(&env.store);
-    let bytes = u64::try_from(HEADER_BYTES_MAX).unwrap_or(u64::MAX);
     async move {
-        let start = store.get(&key, Part::First { bytes }).await;
-        (slot, key, start)
+        let header = object::header(&*store, &key).await;
+        (slot, key, header)
     }
 }

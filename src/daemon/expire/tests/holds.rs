@@ -1,58 +1,9 @@
 //! A hold that is added while an expiry deletes bases is seen by the expiry, or told what it does not keep.
 
-use std::sync::Mutex;
-
-use futures::future::BoxFuture;
+use std::sync::{Arc, Mutex};
 
 use super::*;
 use crate::daemon::fixture::put_base;
-
-/// What happens once, right before an object of some kind is put or deleted.
-struct Meanwhile {
-    inner: Arc<dyn Store>,
-    before: fn(&layout::Named) -> bool,
-    happens: Mutex<Option<BoxFuture<'static, ()>>>,
-}
-
-impl Meanwhile {
-    fn env(env: &LogEnv, before: fn(&layout::Named) -> bool, happens: BoxFuture<'static, ()>) -> LogEnv {
-        let store = Self { inner: Arc::clone(&env.store), before, happens: Mutex::new(Some(happens)) };
-        LogEnv { store: Arc::new(store), ..env.clone() }
-    }
-
-    async fn reach(&self, key: &ObjectKey) {
-        let now = layout::parse(key).as_ref().is_some_and(self.before);
-        let happens = if now { self.happens.lock().unwrap().take() } else { None };
-        if let Some(happens) = happens {
-            happens.await;
-        }
-    }
-}
-
-#[async_trait::async_trait]
-impl Store for Meanwhile {
-    async fn put_new(&self, key: &ObjectKey, body: Sealed) -> Result<PutNew, StoreError> {
-        self.reach(key).await;
-        self.inner.put_new(key, body).await
-    }
-
-    async fn get(&self, key: &ObjectKey, part: Part) -> Result<Sealed, StoreError> {
-        self.inner.get(key, part).await
-    }
-
-    async fn list(&self, prefix: &str, after: Option<&ObjectKey>) -> Result<Vec<ObjectKey>, StoreError> {
-        self.inner.list(prefix, after).await
-    }
-
-    async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
-        self.reach(key).await;
-        self.inner.delete(key).await
-    }
-
-    async fn size(&self, key: &ObjectKey) -> Result<u64, StoreError> {
-        self.inner.size(key).await
-    }
-}
 
 /// A hold that was put behind the expiry's last look was confirmed by a base that was deleted a moment later. No boundary
 /// told of it, since none moves where bases alone expire.
@@ -77,7 +28,13 @@ async fn l10_a_hold_is_never_confirmed_by_a_base_that_is_about_to_go() {
             hold::add(&adder, &main_source(), log, &wanted).await.unwrap();
             *tell.lock().unwrap() = Some(held(&adder, &main_source(), &wanted).await.unwrap());
         };
-        let late = Meanwhile::env(&env, before, Box::pin(adding));
+        let mut adding = Some(adding);
+        let late = fixture.fated(move |asked| {
+            let changes = matches!(asked.op, Op::Put | Op::Delete);
+            let named = layout::parse(&asked.name.parse().unwrap_or_else(|_| layout::first(0)));
+            let now = changes && named.as_ref().is_some_and(before);
+            if now { adding.take().map_or(Fate::Done, Fate::first) } else { Fate::Done }
+        });
         let mut looked = Looked::at(&late, &source, &[]).await.unwrap();
         let doomed = Doomed { first: Slot::FIRST, bases: vec![old] };
         let done = looked.delete(&late, &source, &at_once(), &doomed).await;

@@ -31,6 +31,7 @@ use std::time::Duration;
 
 use crate::clock::{sleep, timeout};
 use crate::codec::base::{Content, FORMAT, Manifest, Part, Server};
+use crate::codec::session::SessionRecord;
 use crate::connect::{ConnectTarget, Mode, Session, SlotLife, SlotSnapshot};
 use crate::entropy::draw;
 use crate::log::session::last_session;
@@ -42,7 +43,6 @@ use crate::source::postgres::base::parts::{PartWriter, Parts};
 use crate::source::postgres::base::survey::Survey;
 use crate::source::postgres::names;
 use crate::source::postgres::patience::{LOCK_PAUSE, LOCK_TRIES, LOCK_WAIT};
-use crate::source::postgres::stream::Logged;
 
 /// How long the snapshot may take to be made: it waits for every writing transaction of the cluster.
 const SNAPSHOT_WITHIN: Duration = Duration::from_mins(1);
@@ -198,8 +198,12 @@ impl Stored {
     /// Where the log cannot be read, the newest base alone tells.
     async fn of(env: &LogEnv, order: &BaseOrder) -> Self {
         let history = History::load(env, &order.source).await.unwrap_or_default();
-        let session = last_session(env, &order.source, &history).await.ok().flatten();
-        let logged = session.and_then(|session| Logged::of(&session.wire, Lsn::ZERO).ok()?.system_id);
+        let session = last_session(env, &order.source, &history).await;
+        let logged = match session.map(|session| session.map(|session| SessionRecord::decode(&session.wire))) {
+            Ok(Some(Ok(record))) => Some(record.system_id),
+            // What is wrong with a log is `verify`'s to say, and no reason not to take a new base.
+            Ok(Some(Err(_)) | None) | Err(_) => None,
+        };
         let durable = history.last().map_or(Lsn::ZERO, |last| Lsn::from(last.to));
         Self { log: history.log, durable, system_id: logged.or(order.system_id) }
     }

@@ -176,10 +176,10 @@ async fn run(
     mischief
         .note(format!("{} instants are promised; what is before {} goes, {:?}", promised, doomed.first, doomed.bases));
     mischief.expiry_began();
-    expiry::announce(env, source, &history, &doomed).await?;
+    let announced = expiry::announce(env, source, &history, &doomed).await?;
     if hold::list(env, source).await? != holds {
         mischief.note("a hold came or went meanwhile".to_owned());
-        return expiry::withdraw(env, source, &history, &doomed).await;
+        return expiry::withdraw(env, source, &doomed, &announced).await;
     }
     let done = expiry::carry_out(env, source, &history, &doomed).await?;
     mischief.note(format!("expired: {done:?}"));

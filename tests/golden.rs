@@ -23,7 +23,8 @@ use holdfast::crypto::file::{FileKey, KeyFile};
 use holdfast::crypto::recovery::RecoveryIdentity;
 use holdfast::crypto::{Keyring, Sealed};
 use holdfast::entropy::SeededEntropy;
-use holdfast::log::checkpoint::Checkpoint;
+use holdfast::log::checkpoint::{BEGINS_ANEW, Checkpoint};
+use holdfast::log::notice::Notice;
 use holdfast::log::object::{Object, Seal, draft};
 use holdfast::log::rewrap::{self, Rewrapped};
 use holdfast::log::{Entry, Hold, LogEnv, Segment, boundary};
@@ -260,6 +261,24 @@ fn a_checkpoint_and_a_boundary_of_version_1_say_what_came_before() {
     let object = open(&layout::boundary(&main_source(), first.slot), bytes);
     let header = boundary::read(object).unwrap();
     assert_eq!((header.slot, header.from, header.previous), (first.slot, first.from, [0x22; 32]));
+}
+
+/// What a lost object adds to version 1: a flag of the header says that no checkpoint stands at `previous`.
+#[test]
+fn a_checkpoint_of_version_1_that_begins_anew_is_one_like_any_other_with_a_flag() {
+    let mut seal = at_once(Seal::begin(&env(Suite::default()), *LOG.as_bytes(), Epoch::new(5))).unwrap();
+    let checkpoint = Checkpoint { previous: Slot::new(0x1233), entries: entries() };
+    let bytes = golden("checkpoint_anew.bin", checkpoint.seal_anew(&mut seal).unwrap().as_bytes());
+    let object = open(&layout::checkpoint(&main_source(), checkpoint.slot()), bytes);
+    assert_eq!(object.header.flags, BEGINS_ANEW);
+    assert_eq!(Checkpoint::read(object).unwrap(), checkpoint);
+}
+
+#[test]
+fn a_notice_of_version_1_says_which_base_is_about_to_go() {
+    let notice = Notice { base: BASE, at: micros(1_700_000_000_000_000) };
+    let bytes = golden("notice.txt", notice.encode().as_bytes());
+    assert_eq!(Notice::decode(&bytes), Ok(notice));
 }
 
 #[test]

@@ -84,7 +84,7 @@ fn as_json(expiry: &Expiry) -> Value {
         let refused = done.refused.iter().map(|(key, why)| json!({ "object": key.to_string(), "why": why }));
         json!({
             "bases": done.bases, "parts": done.parts, "segments": done.segments, "others": done.others,
-            "refused": refused.collect::<Vec<_>>(),
+            "refused": refused.collect::<Vec<_>>(), "refused_left_out": done.refused_left_out,
         })
     });
     json!({
@@ -117,6 +117,9 @@ fn text(expiry: &Expiry) -> String {
     }
     for (key, why) in expiry.done.iter().flat_map(|done| &done.refused) {
         let _never = writeln!(text, "  REFUSED  {key}: {why}; it is tried again the next time");
+    }
+    if let Some(more) = expiry.done.as_ref().map(|done| done.refused_left_out).filter(|more| *more > 0) {
+        let _never = writeln!(text, "  REFUSED  and {more} more");
     }
     if expiry.done.is_none() {
         text.push_str("  nothing was changed; --yes deletes it\n");

@@ -21,6 +21,12 @@ impl Out {
         Self { json: args.json }
     }
 
+    /// Draws nothing.
+    #[cfg(test)]
+    pub(crate) const fn silent() -> Self {
+        Self { json: true }
+    }
+
     /// Whether answers are JSON.
     pub const fn is_json(self) -> bool {
         self.json

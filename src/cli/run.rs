@@ -1,10 +1,14 @@
 //! The verb `run`: the daemon, until SIGTERM, or until caught up; or some jobs once, instead of it.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::cli::args::{Job, RunArgs};
+use crate::cli::ask;
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, log_exit};
 use crate::cli::scene::{COMPARED_WITHIN, MIRRORS_WITHIN, Scene};
@@ -52,7 +56,9 @@ async fn jobs(scene: &Scene, wanted: &[Job]) -> Result<Exit, Failure> {
         scene.settle(behind, MIRRORS_WITHIN).await;
     }
     let env = behind.as_ref().map_or(env, |behind| behind.env.clone());
-    let planned = planned(&scene.config, &env);
+    let expired = Arc::new(AtomicBool::new(false));
+    let tell = Arc::clone(&expired);
+    let planned = planned(&scene.config, &env, Arc::new(move |_| tell.store(true, Ordering::Relaxed)));
     let mut terminate = signal(SignalKind::terminate()).map_err(|error| Failure::of(Exit::Failed, error))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| Failure::of(Exit::Failed, error))?;
     let stopped = || Err(Failure::text(Exit::Failed, "stopped before every job was done"));
@@ -65,6 +71,12 @@ async fn jobs(scene: &Scene, wanted: &[Job]) -> Result<Exit, Failure> {
     if let Some(behind) = &behind {
         behind.compare_everything();
         scene.settle(behind, COMPARED_WITHIN).await;
+    }
+    if expired.load(Ordering::Relaxed)
+        && let Err(failure) = ask::daemon(scene, &json!({ "verb": "catalog_rebuild" })).await
+    {
+        // What is gone leaves the daemon's catalog the next time it is opened. The job is done.
+        scene.out.failure(&failure);
     }
     let told: Vec<_> = all.iter().map(|(job, ended)| told(*job, ended)).collect();
     let lines: Vec<_> = all.iter().map(|(job, ended)| line(*job, ended)).collect();

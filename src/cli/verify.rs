@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::cli::args::VerifyArgs;
-use crate::cli::evidence::Evidence;
+use crate::cli::evidence::{Evidence, Mark};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::progress::CountBar;
@@ -36,26 +36,27 @@ pub async fn run(scene: &Scene, args: &VerifyArgs) -> Result<Exit, Failure> {
     for source in &wanted {
         let bar = CountBar::new(scene.out, &format!("verifying {source}"));
         let slot = slot(scene, source)?;
-        let mut watcher = Watcher { bar: &bar, evidence: evidence.as_mut(), read: (0, 0) };
+        let mut watcher = Watcher::new(&bar, evidence.as_mut());
         all.push(verify::source(&env, source, order, slot.as_ref(), &mut watcher).await);
         bar.done();
     }
     let bar = CountBar::new(scene.out, "verifying wraps of keys");
-    let mut watcher = Watcher { bar: &bar, evidence: evidence.as_mut(), read: (0, 0) };
+    let mut watcher = Watcher::new(&bar, evidence.as_mut());
     let keys = verify::keys(&env, &wanted, depth, &mut watcher).await;
+    let claims = verify::claims(&env, &mut watcher).await;
     bar.done();
-    let all = AllVerified { sources: all, keys };
+    let all = AllVerified { sources: all, keys, claims };
     let exit = match all.outcome() {
         Outcome::Sound => Exit::Done,
         Outcome::Damaged => Exit::VerificationFailed,
         Outcome::CouldNotTell => Exit::CouldNotTell,
     };
     let told: Vec<_> = all.sources.iter().map(summary).collect();
-    let keys = of_report(&all.keys);
-    let answer = json!({ "outcome": word(exit), "exit": exit.code(), "sources": told, "keys": keys });
+    let (keys, claims) = (of_report(&all.keys), of_report(&all.claims));
+    let answer = json!({ "outcome": word(exit), "exit": exit.code(), "sources": told, "keys": keys, "claims": claims });
     let written = evidence.map_or(Ok(()), |evidence| evidence.end(&answer));
     let texts = all.sources.iter().map(|verified| text(verified, unasked(scene)));
-    let text: Vec<_> = texts.chain(text_of_keys(&all.keys)).collect();
+    let text: Vec<_> = texts.chain(text_of_keys(&all.keys)).chain(text_of_claims(&all.claims)).collect();
     scene.out.answer(&answer, &text.join("\n"));
     match written {
         // A missing report must not hide what was found.
@@ -81,7 +82,16 @@ fn slot(scene: &Scene, source: &SourceName) -> Result<Option<SlotWitness>, Failu
 struct Watcher<'a> {
     bar: &'a CountBar,
     evidence: Option<&'a mut Evidence>,
+    /// Where the report stood at first.
+    mark: Mark,
     read: (u64, u64),
+}
+
+impl<'a> Watcher<'a> {
+    fn new(bar: &'a CountBar, mut evidence: Option<&'a mut Evidence>) -> Self {
+        let mark = evidence.as_mut().map(|evidence| evidence.mark()).unwrap_or_default();
+        Self { bar, evidence, mark, read: (0, 0) }
+    }
 }
 
 impl Watch for Watcher<'_> {
@@ -99,6 +109,13 @@ impl Watch for Watcher<'_> {
     fn found(&mut self, finding: &Finding) {
         if let Some(evidence) = &mut self.evidence {
             evidence.found(finding);
+        }
+    }
+
+    fn again(&mut self) {
+        self.read = (0, 0);
+        if let Some(evidence) = &mut self.evidence {
+            evidence.back_to(self.mark);
         }
     }
 }
@@ -186,9 +203,19 @@ fn findings(report: &ScrubReport) -> Vec<String> {
     report.findings.iter().map(line).chain(more).collect()
 }
 
+/// Nothing where every claim about which store decides is sound.
+fn text_of_claims(claims: &ScrubReport) -> Option<String> {
+    let found = findings(claims);
+    let head = "claims: which store decides is not sure".to_owned();
+    (!found.is_empty()).then(|| [vec![head], found].concat().join("\n"))
+}
+
 /// Nothing where no data key was ever wrapped again.
 fn text_of_keys(keys: &ScrubReport) -> Option<String> {
     let found = findings(keys);
     let head = format!("keys: {} data keys were wrapped again", keys.objects_checked);
     (keys.objects_checked > 0 || !found.is_empty()).then(|| [vec![head], found].concat().join("\n"))
 }
+
+#[cfg(test)]
+mod tests;

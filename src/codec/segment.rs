@@ -17,8 +17,8 @@
 //!    …  sum u32               CRC-32C of all before it
 //! ```
 //! Integers are little-endian, times in microseconds since 1970-01-01 UTC. `flags`: bit 0 begins inside a
-//! transaction, bit 1 ends inside one, bit 2 holds a gap, bit 3 holds a mark. The header's hash is bound into the
-//! seal of every frame, so that a changed header opens nothing (L4).
+//! transaction, bit 1 ends inside one, bit 2 holds a gap (of a checkpoint: begins behind a lost object), bit 3 holds a
+//! mark. The header's hash is bound into the seal of every frame, so that a changed header opens nothing (L4).
 
 use bytes::BufMut;
 

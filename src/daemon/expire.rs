@@ -15,7 +15,7 @@ use crate::daemon::assemble;
 use crate::daemon::chain;
 use crate::log::expiry::{self, Expired};
 use crate::log::retention::{self, Doomed, Known, KnownBase, KnownGap, Refusal, Rule};
-use crate::log::{Entry, History, Hold, Hole, LogEnv, LogError, Reader, hold};
+use crate::log::{Entry, History, Hold, Hole, LogEnv, LogError, Reader, hold, notice};
 use crate::model::{BaseId, Position, Slot, SourceName, Timestamp};
 use crate::restore::loss::PlacedGap;
 use crate::restore::plan::{BaseFact, Facts};
@@ -119,11 +119,11 @@ pub async fn run(env: &LogEnv, source: &SourceName, order: &Order) -> Result<Exp
         bases: doomed.bases.clone(),
         done: None,
     };
-    leave(&mut looked.facts, &doomed);
-    expiry.after = windows(&looked.facts);
     if order.delete && now.is_some() {
         expiry.done = Some(looked.delete(env, source, order, &doomed).await?);
     }
+    leave(&mut looked.facts, &doomed);
+    expiry.after = windows(&looked.facts);
     Ok(expiry)
 }
 
@@ -134,8 +134,9 @@ pub async fn expired_bases(env: &LogEnv, source: &SourceName, order: &Order) -> 
     Ok(decided.map(|(_, doomed)| doomed.bases).unwrap_or_default())
 }
 
-/// What is stored of one source.
+/// What is stored of one source. The list of its objects may be long, and is held once (L8).
 struct Looked {
+    /// The log, without the objects that count: those are in the facts.
     history: History,
     facts: Facts,
     gaps: Vec<KnownGap>,
@@ -148,9 +149,14 @@ type Decided = Result<(Option<Timestamp>, Doomed), Refusal>;
 
 impl Looked {
     async fn at(env: &LogEnv, source: &SourceName, more: &[Hold]) -> Result<Self, RestoreError> {
-        let history = History::load(env, source).await?;
-        let facts = Survey::of(env, source, history.clone()).await?.facts;
-        let mut gaps = records_of_gaps(env, source, &history, &facts).await?;
+        Self::of(env, source, more, History::load(env, source).await?).await
+    }
+
+    async fn of(env: &LogEnv, source: &SourceName, more: &[Hold], whole: History) -> Result<Self, RestoreError> {
+        let void = whole.entries.iter().filter(|entry| entry.void).cloned().collect();
+        let history = History { entries: void, ..whole.without_entries() };
+        let facts = Survey::of(env, source, whole).await?.facts;
+        let mut gaps = records_of_gaps(env, source, &facts).await?;
         // What a lost object held is missing as what was never captured is: a hole is not forgotten before its time.
         let lost = |hole: &Hole| KnownGap { slot: hole.slot, place: hole.place, lossy: true, tears: false };
         gaps.extend(facts.holes.iter().map(lost));
@@ -219,24 +225,24 @@ impl Looked {
     }
 
     async fn delete(
-        &self,
+        &mut self,
         env: &LogEnv,
         source: &SourceName,
         order: &Order,
         doomed: &Doomed,
     ) -> Result<Expired, ExpireError> {
-        let broken = |error: LogError| ExpireError::Broken { source_name: source.clone(), source: error };
-        expiry::announce(env, source, &self.history, doomed).await.map_err(broken)?;
-        let holds = hold::list(env, source).await.map_err(broken)?;
-        if Some(holds.as_slice()) != self.holds.get(..self.stored_holds) {
-            expiry::withdraw(env, source, &self.history, doomed).await.map_err(broken)?;
-            let source_name = source.clone();
-            return Err(ExpireError::Refused { source_name, source: Refusal::HeldMeanwhile });
-        }
-        let done = expiry::carry_out(env, source, &self.history, doomed).await.map_err(broken)?;
+        // The whole log for as long as it is deleted from; then the objects that count are the facts' again.
+        let mut whole = History { entries: std::mem::take(&mut self.facts.entries), ..self.history.without_entries() };
+        whole.entries.append(&mut self.history.entries);
+        whole.entries.sort_unstable_by_key(|entry| entry.slot);
+        let done = self.delete_from(env, source, (&whole, doomed)).await;
+        self.facts.entries = whole.entries;
+        let void = self.facts.entries.extract_if(.., |entry| entry.void);
+        self.history.entries = void.collect();
+        let done = done?;
         tracing::info!(
             source = %source, first = %doomed.first, segments = done.segments, bases = done.bases,
-            refused = done.refused.len(), "what had expired is deleted"
+            refused = done.refusals(), "what had expired is deleted"
         );
         // Parts of a base whose manifest an earlier run took, and of bases that were never completed. They are tried
         // again with the next run, and by a job of their own.
@@ -247,8 +253,30 @@ impl Looked {
         Ok(done)
     }
 
+    async fn delete_from(
+        &self,
+        env: &LogEnv,
+        source: &SourceName,
+        (history, doomed): (&History, &Doomed),
+    ) -> Result<Expired, ExpireError> {
+        let broken = |error: LogError| ExpireError::Broken { source_name: source.clone(), source: error };
+        let announced = expiry::announce(env, source, history, doomed).await.map_err(broken)?;
+        let holds = hold::list(env, source).await.map_err(broken)?;
+        if Some(holds.as_slice()) != self.holds.get(..self.stored_holds) {
+            expiry::withdraw(env, source, doomed, &announced).await.map_err(broken)?;
+            let source_name = source.clone();
+            return Err(ExpireError::Refused { source_name, source: Refusal::HeldMeanwhile });
+        }
+        let done = expiry::carry_out(env, source, history, doomed).await.map_err(broken)?;
+        if let Err(error) = notice::forget_stale(env, source, &doomed.bases).await {
+            let error = chain(&error);
+            tracing::warn!(source = %source, error, "old notices about bases could not be looked at; the next time");
+        }
+        Ok(done)
+    }
+
     fn goes<'a>(&'a self, doomed: &'a Doomed) -> impl Iterator<Item = &'a Entry> {
-        let all = self.history.entries.iter();
+        let all = self.facts.entries.iter().chain(&self.history.entries);
         all.filter(|entry| entry.slot < doomed.first && entry.kind != ObjectKind::Fence)
     }
 
@@ -278,9 +306,12 @@ pub enum Held {
     Nothing,
 }
 
-/// What a hold keeps that has just been added: an expiry may have been faster.
+/// What a hold keeps that has just been added: an expiry may have been faster, and what it has given notice of does not
+/// count, whether it is deleted or not (L10).
 pub async fn held(env: &LogEnv, source: &SourceName, hold: &Hold) -> Result<Held, RestoreError> {
-    let looked = Looked::at(env, source, &[]).await?;
+    let mut looked = Looked::at(env, source, &[]).await?;
+    let doomed = notice::list(env, source).await.map_err(LogError::from)?;
+    looked.facts.bases.retain(|base| !doomed.contains(&base.base));
     if looked.known().reaches(hold.from) {
         return Ok(Held::All);
     }
@@ -295,15 +326,10 @@ fn leave(facts: &mut Facts, doomed: &Doomed) {
 }
 
 /// Where the records of gaps stand: the footers of the segments that hold some say which.
-async fn records_of_gaps(
-    env: &LogEnv,
-    source: &SourceName,
-    history: &History,
-    facts: &Facts,
-) -> Result<Vec<KnownGap>, RestoreError> {
+async fn records_of_gaps(env: &LogEnv, source: &SourceName, facts: &Facts) -> Result<Vec<KnownGap>, RestoreError> {
     let mut known = Vec::new();
-    let Some(log) = history.log else { return Ok(known) };
-    for entry in history.live().filter(|entry| entry.flags.has(Flags::HOLDS_GAP)) {
+    let Some(log) = facts.log else { return Ok(known) };
+    for entry in facts.entries.iter().filter(|entry| entry.flags.has(Flags::HOLDS_GAP)) {
         let mut reader = Reader::new(env, source, log, vec![entry.clone()]);
         if let Some(segment) = reader.next().await? {
             known.extend(segment.footer.gaps.iter().map(|gap| record(entry.slot, gap, facts)));

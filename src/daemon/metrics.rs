@@ -76,7 +76,7 @@ metrics_table! {
         "From the oldest base to the last durable commit.";
     GAPS: Counter "holdfast_gaps_total" Count &["source", "reason"], "Stretches of history that were not captured.";
     GAP_OPEN: Gauge "holdfast_gap_open" Count SOURCE, "1 while history waits for a base.";
-    ERRORS: Counter "holdfast_errors_total" Count &["source", "kind"], "Lives of a source that broke.";
+    ERRORS: Counter "holdfast_errors_total" Count &["source", "kind"], "Lives of a source that broke, and times when checkpoints began to fail.";
     JOB_FAILED: Gauge "holdfast_job_failed" Count JOB, "1 while the last run of a job did not succeed.";
     JOB_FAILURES: Counter "holdfast_job_failures_total" Count &["job", "kind"],
         "Runs of a job that found damage, could not tell or failed.";

@@ -15,6 +15,8 @@ pub mod board;
 pub mod control;
 pub mod entries;
 pub mod expire;
+#[cfg(test)]
+pub(crate) mod fixture;
 pub mod guard;
 pub mod http;
 pub mod jobs;

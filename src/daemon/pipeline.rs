@@ -12,6 +12,7 @@ use crate::codec::gap::Gap;
 use crate::log::{Durable, LogError, Writer};
 use crate::source::{Arrival, Source, SourceError};
 use crate::step::Step;
+use crate::store::StoreError;
 
 /// Who wants to know what happens in a pipeline. Returns at once, always.
 pub trait Observer: Send + Sync {
@@ -19,6 +20,8 @@ pub trait Observer: Send + Sync {
     fn durable(&self, durable: &Durable);
     /// History is not exact any more; a base begins it anew.
     fn base_wanted(&self, gap: &Gap);
+    /// The store began to take no checkpoints. Capture goes on; whoever has nobody to tell leaves it at that.
+    fn checkpoints_fail(&self, _error: &StoreError) {}
 }
 
 /// Why a pipeline ended in order. Everything it was handed is durable and acknowledged.
@@ -113,6 +116,9 @@ impl Pipeline {
 
     async fn settle(&mut self, durable: &Durable) -> Result<(), PipelineError> {
         self.observer.durable(durable);
+        if let Some(error) = self.writer.checkpoint_trouble() {
+            self.observer.checkpoints_fail(&error);
+        }
         Step::Catalogued.reached();
         Ok(self.source.acknowledge(durable.position()).await?)
     }
@@ -127,3 +133,6 @@ impl Pipeline {
         Ok(ended)
     }
 }
+
+#[cfg(test)]
+mod tests;

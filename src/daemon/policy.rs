@@ -7,6 +7,7 @@ use crate::crypto::service::Trouble;
 use crate::daemon::pipeline::PipelineError;
 use crate::daemon::schedule;
 use crate::log::{LogError, ObjectError, ObjectErrorKind};
+use crate::model::limits::CHECKPOINT_AGAIN;
 use crate::source::SourceErrorKind;
 use crate::store::mirror::{MirrorSight, Phase};
 use crate::store::{Refusal, StoreError, StoreErrorKind};
@@ -22,6 +23,11 @@ pub enum Verdict {
     Busy,
     /// Trying again would not help.
     GiveUp,
+}
+
+/// What happens where segments are taken and checkpoints are not: capture goes on (L9), and every start reads more.
+pub const fn checkpoints_fail() -> (Verdict, &'static str) {
+    (Verdict::Again(CHECKPOINT_AGAIN), "The store does not take checkpoints")
 }
 
 /// What happens after `error`, and the sentence for people. Each sentence heads a section of the runbook.

@@ -31,6 +31,7 @@ use crate::daemon::status::Sight;
 use crate::daemon::supervise::{Capture, Outcome, Until};
 use crate::entropy::Entropy;
 use crate::log::LogEnv;
+use crate::model::SourceName;
 use crate::source::postgres::base::BaseOrder;
 use crate::source::postgres::names::slot as slot_name;
 use crate::store::Mirrored;
@@ -120,7 +121,7 @@ impl Platform {
         mirrors::follow(&self.alone, &self.mirrored, &self.board, &mut beside);
         if until == Until::Stopped {
             self.surface(&keeper, &all_bases, &mut beside, &stop).await?;
-            beside.spawn(self.jobs().run());
+            beside.spawn(self.jobs(&keeper).run());
         }
         for (source, bases) in self.config.sources.iter().zip(all_bases) {
             let capture = Arc::new(self.capture(source, &keeper, &bases)?);
@@ -180,9 +181,11 @@ impl Platform {
         Ok(())
     }
 
-    /// What verifies, deletes and sweeps beside capture (L9).
-    fn jobs(&self) -> Jobs {
-        let (memory, planned) = (Memory::open(Some(&self.state_dir)), jobs::planned(&self.config, &self.env));
+    /// What verifies, deletes and sweeps beside capture (L9). What expired leaves the catalog too.
+    fn jobs(&self, keeper: &Keeper) -> Jobs {
+        let keeper = keeper.clone();
+        let expired = Arc::new(move |source: &SourceName| keeper.doubt(source));
+        let (memory, planned) = (Memory::open(Some(&self.state_dir)), jobs::planned(&self.config, &self.env, expired));
         Jobs::new(&self.env, &self.board, memory, planned)
     }
 

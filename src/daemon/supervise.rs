@@ -28,6 +28,7 @@ use crate::source::postgres::intake::Shapes;
 use crate::source::postgres::slot::{Found, Held, Renewal, Start};
 use crate::source::postgres::stream::{Known, Logged, Opened, PostgresSettings};
 use crate::source::{SourceError, SourceErrorKind};
+use crate::store::StoreError;
 
 /// A new slot is made at most this often.
 const RENEW_EVERY: Duration = Duration::from_hours(1);
@@ -215,12 +216,12 @@ impl Capture {
         if let Some(Err(error)) = self.last_server.as_ref().map(|file| file.keep(&opened.server())) {
             tracing::warn!(source = %self.settings.name, error = %error, "which server this is cannot be kept in state_dir");
         }
-        let taken = fence::take(&self.env, &self.settings.name, inheritance.epoch).await;
+        let taken = fence::take_behind(&self.env, &self.settings.name, inheritance.epoch, history).await;
         if let Err(LogError::FenceUndecided { epoch, .. }) = &taken {
             // It may be ours: the next life must not take it for a rival's.
             inheritance.epoch = Some(*epoch);
         }
-        let reign = taken?;
+        let (reign, history) = taken?;
         inheritance.epoch = Some(reign.epoch);
         self.tell_of_missing(&history.holes(), point);
         let held = held(&reign);
@@ -358,6 +359,12 @@ impl Observer for Capture {
         metrics::counter!(words::GAPS.name, "source" => self.name(), "reason" => gap.reason.name()).increment(1);
         self.board.update(&self.settings.name, |state| state.gap = Some(gap.reason.name().to_owned()));
         self.bases.wanted();
+    }
+
+    fn checkpoints_fail(&self, error: &StoreError) {
+        let ((_, kind), causes) = (policy::checkpoints_fail(), crate::daemon::chain(error));
+        metrics::counter!(words::ERRORS.name, "source" => self.name(), "kind" => kind).increment(1);
+        tracing::warn!(source = %self.settings.name, error = causes, "{kind}; it is tried again until it does");
     }
 }
 

@@ -1,7 +1,12 @@
-//! Verifies all that a store holds of a source: its log by scrubbing it, its bases against their manifests.
+//! Verifies all that a store holds of a source: its log by scrubbing it, its holds, its bases against their manifests;
+//! and what belongs to no source: later wraps of keys, and claims about which store decides.
 //!
 //! * L4: every object that is not as it should be is named, those of bases too.
 //! * L11: what could not be read is a verdict of its own.
+
+mod claims;
+
+pub use claims::claims;
 
 use std::collections::BTreeSet;
 
@@ -53,10 +58,7 @@ impl Verified {
         let found = match names(env, &source).await {
             Ok(found) => found,
             Err(error) => {
-                let prefix = layout::bases_prefix(&source).trim_end_matches('/').parse();
-                let object: ObjectKey = prefix.expect("a prefix without its slash is a name");
-                let what = format!("it could not be listed: {}", error.kind);
-                let finding = Finding { object, verdict: Verdict::Unreadable, what };
+                let finding = scrub::unlisted(&layout::bases_prefix(&source), &error);
                 watch.found(&finding);
                 return self.log.add(finding);
             }
@@ -64,7 +66,7 @@ impl Verified {
         let (scrubber, pace) = (Scrubber::new(env, order.jobs), Pace::new(&env.clock, order.bytes_per_second));
         let mut bases = Bases { env, source: &source, order, scrubber, pace, watch };
         for (base, keys) in found {
-            let Some(mut report) = bases.one(base, &keys).await else {
+            let Some(report) = bases.one(base, &keys).await else {
                 self.unfinished += 1;
                 continue;
             };
@@ -73,10 +75,15 @@ impl Verified {
                 continue;
             }
             report.findings.iter().for_each(|finding| bases.watch.found(finding));
-            if self.log.outcome() == Outcome::CouldNotTell {
-                believe_no_stranger(&mut report);
-            }
             self.bases.push((base, report));
+        }
+    }
+
+    /// Where the key at hand opened nothing at all, nothing is known of what it does not open.
+    fn weigh_key(&mut self) {
+        if !self.reports().any(ScrubReport::proves_key) {
+            self.log.doubt_key();
+            self.bases.iter_mut().for_each(|(_, report)| report.doubt_key());
         }
     }
 
@@ -98,12 +105,14 @@ pub struct AllVerified {
     pub sources: Vec<Verified>,
     /// Of the later wraps of data keys, which belong to no source.
     pub keys: ScrubReport,
+    /// Of the claims about which store decides, which belong to none either.
+    pub claims: ScrubReport,
 }
 
 impl AllVerified {
     /// Every report.
     pub fn reports(&self) -> impl Iterator<Item = &ScrubReport> {
-        self.sources.iter().flat_map(Verified::reports).chain([&self.keys])
+        self.sources.iter().flat_map(Verified::reports).chain([&self.keys, &self.claims])
     }
 
     /// What it comes to.
@@ -152,7 +161,9 @@ pub async fn source(
     };
     let read_in = beneath.as_ref().ok().and_then(Option::as_ref).map_or(env, |(beneath, _)| beneath);
     let mut verified = log(read_in, source, order, slot, watch).await;
+    scrub::holds(env, source, &mut verified.log, watch).await;
     verified.bases(read_in, order, watch).await;
+    verified.weigh_key();
     let found = match &beneath {
         Ok(None) => Vec::new(),
         Ok(Some((_, oldest))) => {
@@ -198,15 +209,6 @@ async fn slot_since(env: &LogEnv, source: &SourceName, since: Timestamp) -> Opti
     let history = History::load(env, source).await.ok()?;
     let newer = history.entries.iter().find(|entry| entry.sealed_at >= since);
     newer.or(history.entries.last()).map(|entry| entry.slot)
-}
-
-/// Where nothing of the log opened it is the key at hand that is wrong: then nothing is known of the bases either.
-fn believe_no_stranger(report: &mut ScrubReport) {
-    let foreign = |(at, finding): (usize, &Finding)| (finding.verdict == Verdict::Foreign).then_some(at);
-    let foreign: Vec<_> = report.findings.iter().enumerate().filter_map(foreign).collect();
-    if !foreign.is_empty() {
-        report.could_not_tell(&foreign);
-    }
 }
 
 /// The names of every base's objects.
@@ -259,7 +261,7 @@ impl Bases<'_> {
         let mut report = ScrubReport::default();
         match self.scrubber.object(&key).await {
             Ok(sound) => self.sound(&mut report, &key, sound),
-            Err(finding) => report.add(finding),
+            Err(finding) => add(&mut report, finding),
         }
         match bases::read(self.env, self.source, base).await {
             Ok(Some(manifest)) => {
@@ -304,7 +306,7 @@ impl Bases<'_> {
                     self.watch.sound(&key, part.bytes, None);
                 }
                 Err(finding) => {
-                    report.add(finding);
+                    add(report, finding);
                     self.pace.spend(part.bytes).await;
                 }
             }
@@ -314,9 +316,15 @@ impl Bases<'_> {
     fn sound(&mut self, report: &mut ScrubReport, key: &ObjectKey, sound: Sound) {
         report.objects_checked += 1;
         report.bytes_checked += sound.bytes;
+        report.opened_one();
         self.watch.read(sound.bytes);
         self.watch.sound(key, sound.bytes, Some(&sound.hash));
     }
+}
+
+/// What is found when an object is opened: one that is foreign then is another key's.
+fn add(report: &mut ScrubReport, finding: Finding) {
+    if finding.verdict == Verdict::Foreign { report.add_stranger(finding) } else { report.add(finding) }
 }
 
 /// Objects that are fetched while others are looked at.
@@ -352,3 +360,6 @@ fn unread(key: &ObjectKey, error: &StoreError) -> Finding {
 fn finding(key: &ObjectKey, verdict: Verdict, what: &str) -> Finding {
     Finding { object: key.clone(), verdict, what: what.to_owned() }
 }
+
+#[cfg(test)]
+mod tests;

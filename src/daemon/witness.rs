@@ -90,10 +90,11 @@ pub async fn compare(
     };
     let Some(head) = report.head else { return SlotSaid::Nothing("the log's end is not known".to_owned()) };
     let said = judge(confirmed, Lsn::from(head.position), Lsn::ZERO);
-    if !matches!(said, SlotSaid::Ahead(_)) || report.outcome() != Outcome::Sound {
+    if !matches!(said, SlotSaid::Ahead(_)) || report.outcome() == Outcome::Damaged {
         return said;
     }
-    // It may be that a new slot was made a moment ago, and what was lost is about to be written down as a gap.
+    // It may be that a new slot was made a moment ago, and what was lost is about to be written down as a gap. Or that the
+    // newest objects could not be read, and are there all the same: their names and headers tell now, or nothing does.
     sleep(&*env.clock, SECOND_LOOK_AFTER).await;
     let Ok(history) = History::load(env, source).await else {
         return SlotSaid::Nothing("the log's end could not be read again".to_owned());
@@ -178,6 +179,43 @@ mod tests {
             let first_lost = report.findings.first().map(|finding| finding.object.clone());
             let named = lost_end.then(|| layout::segment(&source, crate::model::Slot::new(4)));
             assert_eq!(first_lost, named, "{why}");
+        }
+    }
+
+    /// What could not be read beside it must not hide that the end is lost.
+    #[tokio::test]
+    async fn l4_a_lost_tail_shows_though_something_else_could_not_be_read() {
+        #[rustfmt::skip]
+        let cases = [
+            // the end is lost   expected                     outcome                  why
+            (true,               SlotSaid::Ahead(Lsn::new(30)),  Outcome::Damaged,        "4 comes before 7"),
+            (false,              SlotSaid::Agrees(Lsn::new(30)), Outcome::CouldNotTell,   "only its bytes could not be read"),
+        ];
+        for (is_lost, expected, outcome, why) in cases {
+            let fixture = Fixture::new(62);
+            let mut writer = fixture.writer().await;
+            for number in 1..=3 {
+                write_segment(&mut writer, &transaction(number)).await;
+            }
+            let source = main_source();
+            let last = layout::segment(&source, crate::model::Slot::new(4));
+            if is_lost {
+                fixture.store.tamper(&last, None);
+            }
+            let mut report = scrub(&fixture.env, &source, Order::all(Depth::Full), &mut ()).await;
+            // Another object was out of reach, or this one was for a moment.
+            let object = layout::segment(&source, crate::model::Slot::new(if is_lost { 2 } else { 4 }));
+            report.add(Finding { object, verdict: Verdict::Unreadable, what: "the store was away".to_owned() });
+            if !is_lost {
+                report.head = report
+                    .head
+                    .map(|head| crate::log::scrub::Head { position: crate::model::Position::new(20), ..head });
+            }
+            let passes = async { fixture.clock.advance(SECOND_LOOK_AFTER) };
+            let mut nobody = ();
+            let comparing = compare(&fixture.env, &source, Ok(Lsn::new(30)), (&mut report, &mut nobody));
+            let (said, ()) = tokio::join!(comparing, passes);
+            assert_eq!((said, report.outcome()), (expected, outcome), "{why}");
         }
     }
 

@@ -5,11 +5,15 @@
 //! ```
 //! A checkpoint stands at the last slot that it covers. It is trusted only where the next live segment's previous hash
 //! agrees with its last live entry; `verify` derives it anew. It proves nothing that the segments do not prove.
+//!
+//! It lists no slot that is missing (L4). Behind a lost object the list begins anew: its header has the flag
+//! [`BEGINS_ANEW`], no checkpoint stands at `previous`, and what stands up to there must be looked at by name. A reader
+//! that does not know the flag finds the chain of checkpoints broken there, and lists the log.
 
 use bytes::BufMut;
 
 use crate::codec::frame::pack;
-use crate::codec::segment::{Header, ObjectKind};
+use crate::codec::segment::{Flags, Header, ObjectKind};
 use crate::codec::wire::{Reader, WireError};
 use crate::crypto::sealed::Sealed;
 use crate::crypto::stream::SealError;
@@ -18,6 +22,10 @@ use crate::log::error::{ObjectError, ObjectErrorKind};
 use crate::log::object::{Object, Seal, draft};
 use crate::model::limits::FRAME_BYTES_MAX;
 use crate::model::{Position, Slot};
+
+/// In the header of a checkpoint: what stands up to `previous` is in no checkpoint that leads here, for an object of it
+/// was lost.
+pub const BEGINS_ANEW: Flags = Flags::HOLDS_GAP;
 
 /// What a checkpoint lists.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,8 +62,18 @@ impl Checkpoint {
 
     /// The sealed object.
     pub fn seal(&self, seal: &mut Seal) -> Result<Sealed, SealError> {
+        self.seal_with(seal, Flags::from_nothing())
+    }
+
+    /// The sealed object, for a list that begins behind a lost object at `previous`.
+    pub fn seal_anew(&self, seal: &mut Seal) -> Result<Sealed, SealError> {
+        self.seal_with(seal, BEGINS_ANEW)
+    }
+
+    fn seal_with(&self, seal: &mut Seal, flags: Flags) -> Result<Sealed, SealError> {
         let last = self.entries.iter().rev().find(|entry| !entry.void);
         let header = Header {
+            flags,
             slot: self.slot(),
             to: last.map_or(Position::ZERO, |entry| entry.to),
             previous: last.and_then(|entry| entry.hash).unwrap_or_default(),

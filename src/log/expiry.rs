@@ -1,14 +1,14 @@
 //! Deletes what has expired, in an order in which it may be killed anywhere and be begun again.
 //!
 //! ```text
-//!   prove ─▶ boundary, durable and read back ─▶ manifests ─▶ their parts ─▶ segments, oldest first ─▶ checkpoints ─▶ boundaries
+//!   prove ─▶ boundary, durable and read back; notices of the bases ─▶ holds once more
+//!         ─▶ manifests ─▶ their parts, their notices ─▶ segments, oldest first ─▶ checkpoints ─▶ boundaries
 //! ```
-//! * L10: nothing goes before a boundary in front of what stays is durable. Who adds a hold looks at the boundary
-//!   afterwards, and who deletes looks at the holds after the boundary: one of them sees the other. A base without its manifest is none, so that
-//!   goes first; one whose manifest may not go (a lock) stays whole. What a store refuses is told and tried the next time.
+//! * L10: nothing goes before a boundary in front of what stays is durable, and a notice of each base that goes. Who adds
+//!   a hold looks at both afterwards, and who deletes looks at the holds after both: one of them sees the other. A base
+//!   without its manifest is none, so that goes first; one whose manifest may not go (a lock) stays whole. What a store refuses is told and tried the next time; it
+//!   keeps nothing else from going.
 //! * L5: fences stay, since who slept through a reign must meet the fence that ended his. Some hundred bytes each.
-
-use std::collections::BTreeMap;
 
 use futures::StreamExt;
 use futures::stream;
@@ -19,18 +19,19 @@ use crate::log::entry::Entry;
 use crate::log::env::LogEnv;
 use crate::log::error::{LogError, ObjectError, ObjectErrorKind};
 use crate::log::history::History;
+use crate::log::notice;
 use crate::log::object::{self, Object, Seal};
 use crate::log::retention::Doomed;
 use crate::model::limits::LIST_PAGE_KEYS_MAX;
 use crate::model::{BaseId, ObjectKey, Slot, SourceName};
 use crate::step::Step;
 use crate::store::layout::{self, Named};
-use crate::store::{Keys, Part, Put, StoreError, StoreErrorKind, put_own};
+use crate::store::{Keys, Part, Put, Refusal, StoreErrorKind, put_own};
 
 /// Deletions that are under way at once.
 const AT_ONCE: usize = 8;
-/// After so many refusals in a row the store refuses them all, and is not asked for the rest.
-const REFUSALS_MAX: usize = 64;
+/// Objects that are named of those that the store refused to delete; the others are counted (L8).
+const REFUSALS_NAMED_MAX: usize = 100;
 
 /// What was deleted, and what was not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -45,6 +46,23 @@ pub struct Expired {
     pub others: u64,
     /// Objects that the store refused to delete, each with why. They are tried again the next time.
     pub refused: Vec<(ObjectKey, String)>,
+    /// Objects that it refused to delete, beyond those that are named.
+    pub refused_left_out: u64,
+}
+
+impl Expired {
+    /// How many objects the store refused to delete.
+    pub fn refusals(&self) -> u64 {
+        u64::try_from(self.refused.len()).unwrap_or(u64::MAX).saturating_add(self.refused_left_out)
+    }
+
+    fn refuse(&mut self, key: ObjectKey, why: String) {
+        if self.refused.len() < REFUSALS_NAMED_MAX {
+            self.refused.push((key, why));
+        } else {
+            self.refused_left_out += 1;
+        }
+    }
 }
 
 /// Opens a segment to its last byte and proves that it is what the list says.
@@ -60,17 +78,41 @@ pub async fn prove(env: &LogEnv, source: &SourceName, entry: &Entry) -> Result<H
     Ok(header)
 }
 
-/// Makes the boundary durable behind which everything is doomed. Nothing is deleted yet.
-pub async fn announce(env: &LogEnv, source: &SourceName, history: &History, doomed: &Doomed) -> Result<(), LogError> {
-    if doomed.moves(history) { set_boundary(env, source, history, doomed.first).await } else { Ok(()) }
+/// What was announced: to be handed back to [`withdraw`] where nothing of it is to happen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Announced {
+    /// Whether the boundary was set.
+    boundary: bool,
+    /// Bases of which nobody had given notice before.
+    notices: Vec<BaseId>,
+}
+
+/// Makes the boundary durable behind which everything is doomed, and a notice of each base that is. Nothing is deleted yet.
+pub async fn announce(
+    env: &LogEnv,
+    source: &SourceName,
+    history: &History,
+    doomed: &Doomed,
+) -> Result<Announced, LogError> {
+    let boundary = doomed.moves(history);
+    if boundary {
+        set_boundary(env, source, history, doomed.first).await?;
+    }
+    let notices = notice::give(env, source, &doomed.bases).await?;
+    Ok(Announced { boundary, notices })
 }
 
 /// Takes back what [`announce`] did, as long as nothing was deleted.
-pub async fn withdraw(env: &LogEnv, source: &SourceName, history: &History, doomed: &Doomed) -> Result<(), LogError> {
-    if doomed.moves(history) {
+pub async fn withdraw(
+    env: &LogEnv,
+    source: &SourceName,
+    doomed: &Doomed,
+    announced: &Announced,
+) -> Result<(), LogError> {
+    if announced.boundary {
         env.store.delete(&layout::boundary(source, doomed.first)).await?;
     }
-    Ok(())
+    Ok(notice::take_back(env, source, &announced.notices).await?)
 }
 
 /// Deletes what is doomed, and what an earlier run left behind.
@@ -82,8 +124,7 @@ pub async fn carry_out(
 ) -> Result<Expired, LogError> {
     announce(env, source, history, doomed).await?;
     let first = doomed.first.max(history.boundary.unwrap_or(Slot::FIRST));
-    let kinds = history.entries.iter().map(|entry| (entry.slot, entry.kind)).collect();
-    let mut work = Work { env, source, first, kinds, refused_in_a_row: 0, expired: Expired::default() };
+    let mut work = Work { env, source, first, entries: &history.entries, expired: Expired::default() };
     for base in &doomed.bases {
         work.base(*base).await?;
     }
@@ -130,15 +171,16 @@ struct Work<'a> {
     env: &'a LogEnv,
     source: &'a SourceName,
     first: Slot,
-    kinds: BTreeMap<Slot, ObjectKind>,
-    refused_in_a_row: usize,
+    /// In the order of their slots.
+    entries: &'a [Entry],
     expired: Expired,
 }
 
 impl Work<'_> {
     async fn base(&mut self, base: BaseId) -> Result<(), LogError> {
         if self.delete(vec![layout::manifest(self.source, base)]).await? == 0 {
-            return Ok(());
+            // It stays, and whoever adds a hold may count on it until the next run.
+            return self.notice_is_done(base).await;
         }
         self.expired.bases += 1;
         let mut parts = Vec::new();
@@ -152,7 +194,11 @@ impl Work<'_> {
             }
         }
         self.expired.parts += self.delete(parts).await?;
-        Ok(())
+        self.notice_is_done(base).await
+    }
+
+    async fn notice_is_done(&mut self, base: BaseId) -> Result<(), LogError> {
+        self.delete(vec![layout::doomed(self.source, base)]).await.map(drop)
     }
 
     async fn segments(&mut self) -> Result<(), LogError> {
@@ -178,14 +224,15 @@ impl Work<'_> {
     /// What a run before this one left behind is in no list any more: its header tells. What cannot be read says nothing
     /// and stays.
     async fn is_fence(&mut self, key: &ObjectKey, slot: Slot) -> Result<Option<bool>, LogError> {
-        if let Some(kind) = self.kinds.get(&slot) {
-            return Ok(Some(*kind == ObjectKind::Fence));
+        let at = self.entries.binary_search_by_key(&slot, |entry| entry.slot);
+        if let Some(entry) = at.ok().and_then(|at| self.entries.get(at)) {
+            return Ok(Some(entry.kind == ObjectKind::Fence));
         }
         match object::header(&*self.env.store, key).await {
             Ok(Ok(header)) => Ok(Some(header.kind == ObjectKind::Fence)),
             Ok(Err(_)) => {
                 let why = "it is no object of a log; look at it, and remove it".to_owned();
-                self.expired.refused.push((key.clone(), why));
+                self.expired.refuse(key.clone(), why);
                 Ok(None)
             }
             Err(error) if error.kind == StoreErrorKind::Missing => Ok(None),
@@ -208,7 +255,8 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Deletes, beginning in this order; gives how many are gone. What is refused is noted; other trouble ends the run.
+    /// Deletes, beginning in this order; gives how many are gone. What is refused for an object's own sake, a lock for
+    /// instance, is noted, and those behind it go all the same; other trouble ends the run.
     async fn delete(&mut self, keys: Vec<ObjectKey>) -> Result<u64, LogError> {
         let store = &self.env.store;
         let mut deleting = stream::iter(keys)
@@ -222,16 +270,9 @@ impl Work<'_> {
             match deleted {
                 Ok(()) => {
                     Step::Deleted.reached();
-                    self.refused_in_a_row = 0;
                     gone += 1;
                 }
-                Err(error) if matches!(error.kind, StoreErrorKind::Refused(_)) => {
-                    self.refused_in_a_row += 1;
-                    if self.refused_in_a_row > REFUSALS_MAX {
-                        return Err(error.into());
-                    }
-                    self.expired.refused.push((key, why(&error)));
-                }
+                Err(error) if is_of_one_object(error.kind) => self.expired.refuse(key, error.kind.to_string()),
                 Err(error) => return Err(error.into()),
             }
         }
@@ -239,8 +280,29 @@ impl Work<'_> {
     }
 }
 
-fn why(error: &StoreError) -> String {
-    error.kind.to_string()
+/// Whether a refusal may be this object's alone: a lock and a missing right look alike.
+const fn is_of_one_object(kind: StoreErrorKind) -> bool {
+    match kind {
+        StoreErrorKind::Refused(refusal) => match refusal {
+            Refusal::NoRights | Refusal::Foreign | Refusal::ContractBroken => true,
+            Refusal::NoSpace
+            | Refusal::ReadOnly
+            | Refusal::NoStore
+            | Refusal::NotEmpty
+            | Refusal::NewerFormat
+            | Refusal::TooLarge
+            | Refusal::Unfit
+            | Refusal::Deposed
+            | Refusal::NoBucket
+            | Refusal::WrongRegion
+            | Refusal::NoCredentials
+            | Refusal::WrongClock => false,
+        },
+        StoreErrorKind::Unavailable
+        | StoreErrorKind::Unanswered
+        | StoreErrorKind::Missing
+        | StoreErrorKind::Short { .. } => false,
+    }
 }
 
 #[cfg(test)]

@@ -45,17 +45,29 @@ pub struct Reign {
 /// took a higher one since then, this process is the one that was fenced, and must not take it back. After
 /// [`LogError::FenceUndecided`] ours is the epoch that it names.
 pub async fn take(env: &LogEnv, source: &SourceName, ours: Option<Epoch>) -> Result<Reign, LogError> {
+    let history = History::load(env, source).await?;
+    Ok(take_behind(env, source, ours, history).await?.0)
+}
+
+/// As [`take`], for whoever has just looked at the log; gives the log too, as it was right before the fence. Whatever was
+/// written since that look stands where the fence would go: then it is looked at again.
+pub async fn take_behind(
+    env: &LogEnv,
+    source: &SourceName,
+    ours: Option<Epoch>,
+    mut history: History,
+) -> Result<(Reign, History), LogError> {
     loop {
-        let history = History::load(env, source).await?;
         let theirs = history.epoch();
         if let Some(ours) = ours.filter(|ours| *ours < theirs) {
             return Err(LogError::Fenced { source_name: source.clone(), ours, theirs });
         }
-        if let Some(reign) = try_take(env, source, history).await? {
+        if let Some(reign) = try_take(env, source, &history).await? {
             Step::Fence.reached();
-            return Ok(reign);
+            return Ok((reign, history));
         }
         // Somebody else took the slot meanwhile: look again, with their epoch in view.
+        history = History::load(env, source).await?;
     }
 }
 
@@ -79,11 +91,11 @@ pub async fn still_ours(env: &LogEnv, source: &SourceName, epoch: Epoch, next: S
     }
 }
 
-async fn try_take(env: &LogEnv, source: &SourceName, history: History) -> Result<Option<Reign>, LogError> {
+async fn try_take(env: &LogEnv, source: &SourceName, history: &History) -> Result<Option<Reign>, LogError> {
     let log = history.log.unwrap_or_else(|| LogId::from_bytes(draw(&*env.entropy)));
     let epoch = history.epoch().next();
     let slot = history.hole();
-    let (cursor, previous) = stand(env, source, &history).await?;
+    let (cursor, previous) = stand(env, source, history).await?;
     let mut seal = Seal::begin(env, *log.as_bytes(), epoch).await?;
     let header = Header {
         slot,
@@ -122,13 +134,13 @@ async fn try_take(env: &LogEnv, source: &SourceName, history: History) -> Result
     let bytes = u64::try_from(sealed.len()).unwrap_or(u64::MAX);
     let fence = Entry { hash: Some(hash), bytes, ..Entry::of_header(&header) };
     let after = history.checkpoint.unwrap_or_else(|| history.boundary.map_or(Slot::NONE, Slot::before));
-    let mut unlisted: Vec<_> = history.entries.into_iter().filter(|entry| entry.slot > after).collect();
+    let mut unlisted: Vec<_> = history.entries.iter().filter(|entry| entry.slot > after).cloned().collect();
     unlisted.push(fence);
     let mut next = slot.next();
-    for late in history.beyond {
+    for late in &history.beyond {
         // What an older writer had in flight: void, and in our way.
         if late.slot == next {
-            unlisted.push(Entry { void: true, ..late });
+            unlisted.push(Entry { void: true, ..late.clone() });
             next = next.next();
         }
     }

@@ -8,11 +8,9 @@
 //! where an epoch rises beyond a hole: a fence goes into the first hole, so there was none when it was written.
 
 mod checkpoints;
+mod headers;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-
-use futures::stream::{self, StreamExt};
 
 use crate::codec::segment::{Header, ObjectKind};
 use crate::log::boundary;
@@ -24,13 +22,13 @@ use crate::log::object::{self, Object};
 use crate::model::limits::IN_FLIGHT_PUTS_MAX;
 use crate::model::{Epoch, LogId, ObjectKey, Position, Slot, SourceName};
 use crate::store::layout::{self, Named};
-use crate::store::{Keys, Part, StoreError};
+use crate::store::{Keys, Part, StoreErrorKind};
 
 /// So many objects are never missing: what stands farther behind was put there by somebody else, and must not make the
 /// list of what is missing grow without a bound (L8).
 const MISSING_SLOTS_MAX: u64 = 1 << 20;
-/// Headers that are read at once: where no checkpoint covers the tail, it may be long and the store far away.
-const HEADERS_AT_ONCE: usize = 16;
+/// What the headers that were read say of the object before.
+type Links = BTreeMap<Slot, [u8; 32]>;
 
 /// A stretch of history that was captured and is lost: an object of it is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,8 +79,8 @@ impl History {
     async fn look(env: &LogEnv, source: &SourceName, boundary: Option<&(ObjectKey, Slot)>) -> Result<Self, LogError> {
         let mut history = Self::default();
         let first = history.read_boundary(env, boundary).await?;
-        history.trust_checkpoints(env, source, first).await?;
-        history.read_tail(env, source, first).await?;
+        let links = history.trust_checkpoints(env, source, first).await?;
+        history.read_tail(env, source, first, links).await?;
         Ok(history)
     }
 
@@ -115,11 +113,18 @@ impl History {
             Ok(false) | Err(_) => return Self::load(env, source).await,
         }
         history.entries = known;
-        match history.read_tail(env, source, first).await {
+        match history.read_tail(env, source, first, Links::new()).await {
             Ok(()) if history.missing.is_empty() => Ok(history),
             Err(error) if error.is_store_trouble() => Err(error),
             Ok(()) | Err(_) => Self::load(env, source).await,
         }
+    }
+
+    /// All but the objects up to the first hole, of which there may be many.
+    #[must_use]
+    pub fn without_entries(&self) -> Self {
+        let (beyond, missing) = (self.beyond.clone(), self.missing.clone());
+        Self { entries: Vec::new(), beyond, missing, ..*self }
     }
 
     /// The objects that count, in order.
@@ -193,9 +198,16 @@ impl History {
         let Some(last) = entries.iter().rev().find(|entry| !entry.void) else { return Ok(false) };
         let end = entries.last().map_or(last.slot, |entry| entry.slot);
         let mut keys = Keys::new(&*env.store, layout::segments_prefix(source), Some(layout::segment(source, end)));
-        let mut seen = last.epoch;
+        let (mut seen, mut expected) = (last.epoch, end.next());
+        let mut hole = false;
         while let Some(key) = keys.next().await? {
-            let Some(Named::Segment { .. }) = layout::parse(&key) else { continue };
+            let Some(Named::Segment { slot, .. }) = layout::parse(&key) else { continue };
+            hole = slot != expected;
+            if hole {
+                // What it continues is missing: that says nothing of the last one listed, which answers for itself.
+                break;
+            }
+            expected = slot.next();
             let header = self.header(env, &key).await?;
             if header.epoch >= seen {
                 return Ok(last.hash == Some(header.previous));
@@ -203,7 +215,10 @@ impl History {
             seen = seen.max(header.epoch);
         }
         let key = layout::segment(source, last.slot);
-        let bytes = env.store.get(&key, Part::Whole).await?;
+        let bytes = match env.store.get(&key, Part::Whole).await {
+            Err(error) if hole && error.kind == StoreErrorKind::Missing => return Ok(false),
+            got => got?,
+        };
         if last.hash != Some(crate::crypto::stream::sha256(bytes.as_bytes())) {
             return Ok(false);
         }
@@ -219,26 +234,15 @@ impl History {
         Ok(header)
     }
 
-    async fn read_tail(&mut self, env: &LogEnv, source: &SourceName, first: Slot) -> Result<(), LogError> {
+    async fn read_tail(
+        &mut self,
+        env: &LogEnv,
+        source: &SourceName,
+        first: Slot,
+        mut links: Links,
+    ) -> Result<(), LogError> {
         let after = self.entries.last().map_or(first.before(), |entry| entry.slot);
-        let mut keys = Keys::new(&*env.store, layout::segments_prefix(source), Some(layout::segment(source, after)));
-        let mut headers = Vec::new();
-        while let Some(key) = keys.next().await? {
-            let Some(Named::Segment { slot, .. }) = layout::parse(&key) else { continue };
-            headers.push(header(env, slot, key));
-        }
-        let mut headers = stream::iter(headers).buffered(HEADERS_AT_ONCE);
-        let mut tail = BTreeMap::new();
-        let mut links = BTreeMap::new();
-        while let Some((slot, key, header)) = headers.next().await {
-            let header = header??;
-            self.belongs(&key, &header)?;
-            if header.slot != slot {
-                return Err(ObjectError { key, kind: ObjectErrorKind::Misplaced { what: "slot" } }.into());
-            }
-            links.insert(slot, header.previous);
-            tail.insert(slot, Entry::of_header(&header));
-        }
+        let tail = self.headers(env, source, (after, Slot::new(u64::MAX)), &mut links).await?;
         self.place(source, tail, after)?;
         if let (Some(boundary), true) = (self.boundary, self.entries.is_empty()) {
             // A log that begins anew here would forget where it stood.
@@ -288,7 +292,7 @@ impl History {
 
     /// Epochs never fall along the slots: what has a lower one than an earlier slot is void. What counts tells the hash
     /// of what it continues.
-    fn mark_void(&mut self, links: &BTreeMap<Slot, [u8; 32]>) {
+    fn mark_void(&mut self, links: &Links) {
         let mut reign = Epoch::default();
         let mut before: Option<&mut Entry> = None;
         for entry in &mut self.entries {
@@ -304,19 +308,6 @@ impl History {
             }
             before = Some(entry);
         }
-    }
-}
-
-/// The header of a segment, and which one's it is.
-fn header(
-    env: &LogEnv,
-    slot: Slot,
-    key: ObjectKey,
-) -> impl Future<Output = (Slot, ObjectKey, Result<Result<Header, ObjectError>, StoreError>)> + use<> {
-    let store = Arc::clone(&env.store);
-    async move {
-        let header = object::header(&*store, &key).await;
-        (slot, key, header)
     }
 }
 

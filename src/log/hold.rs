@@ -120,7 +120,8 @@ pub async fn list(env: &LogEnv, source: &SourceName) -> Result<Vec<Hold>, LogErr
     Ok(holds)
 }
 
-async fn is_listed(env: &LogEnv, source: &SourceName, wanted: &ObjectKey) -> Result<bool, LogError> {
+/// Whether a hold's name is listed.
+pub(crate) async fn is_listed(env: &LogEnv, source: &SourceName, wanted: &ObjectKey) -> Result<bool, LogError> {
     let mut keys = Keys::new(&*env.store, layout::holds_prefix(source), None);
     while let Some(key) = keys.next().await? {
         if key == *wanted {

@@ -28,6 +28,7 @@ pub mod history;
 pub mod hold;
 pub mod items;
 pub mod latch;
+pub mod notice;
 pub mod object;
 pub mod reader;
 pub mod retention;

@@ -115,7 +115,7 @@ fn number(key: &ObjectKey) -> Option<u64> {
         Named::BasePart { number, .. } => Some(u64::from(number)),
         Named::Manifest { .. } => Some(u64::MAX),
         Named::Hold { .. } => Some(0),
-        Named::Rewrap { .. } | Named::First { .. } | Named::Probe(_) => None,
+        Named::Doomed { .. } | Named::Rewrap { .. } | Named::First { .. } | Named::Probe(_) => None,
     }
 }
 

@@ -12,9 +12,9 @@
 //! after [`SLEPT_AFTER`] without a slot made it asks once more, with the slot made, whether that is still of the log (L5).
 
 mod rival;
+mod unlisted;
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -28,18 +28,16 @@ use crate::crypto::sealed::Sealed;
 use crate::crypto::sealing::SealingKey;
 use crate::crypto::stream::sha256;
 use crate::log::batch::{Batch, Cursor, Cut, CutRule};
-use crate::log::checkpoint::Checkpoint;
 use crate::log::context::Context;
 use crate::log::entry::Entry;
 use crate::log::env::LogEnv;
 use crate::log::error::{LogError, ObjectError};
 use crate::log::fence::Reign;
-use crate::log::history::contiguous;
 use crate::log::latch::Latch;
 use crate::log::object::{Renewal, Seal, draft, may_be_own};
 use crate::log::writer::rival::{rival, still_ours};
-use crate::model::limits::{CHECKPOINT_EVERY_SLOTS, DATA_KEY_RENEW_AGAIN};
-use crate::model::limits::{IN_FLIGHT_BYTES_MAX, IN_FLIGHT_PUTS_MAX, SEGMENT_BYTES_MAX};
+use crate::log::writer::unlisted::Unlisted;
+use crate::model::limits::{DATA_KEY_RENEW_AGAIN, IN_FLIGHT_BYTES_MAX, IN_FLIGHT_PUTS_MAX, SEGMENT_BYTES_MAX};
 use crate::model::{Epoch, Kind, LogId, ObjectKey, Position, Record, Slot, SourceName, Tick, Timestamp};
 use crate::step::Step;
 use crate::store::{Op, Put, StoreError, StoreErrorKind, layout, put_own};
@@ -93,9 +91,7 @@ pub struct Writer {
     latch: Latch,
     durable: Position,
     repeat: Vec<Record>,
-    unlisted: Vec<Entry>,
-    checkpoint: Slot,
-    checkpointing: Option<BoxFuture<'static, Result<(), StoreError>>>,
+    unlisted: Unlisted,
     /// The next data key, on its way from a key service.
     renewing: Option<Renewal>,
     /// Until then a key service that did not answer is left alone.
@@ -131,9 +127,7 @@ impl Writer {
             latch: Latch::default(),
             durable: reign.cursor.to,
             repeat: Vec::new(),
-            unlisted: reign.unlisted,
-            checkpoint: reign.checkpoint,
-            checkpointing: None,
+            unlisted: Unlisted::new(reign.checkpoint, reign.unlisted),
             renewing: None,
             renew_at: Tick::default(),
         };
@@ -298,10 +292,8 @@ impl Writer {
             let landed = tokio::select! {
                 biased;
                 // First, or a store that answers at once would never let it go on.
-                // A checkpoint is only a cache: one that fails is tried again with the next segment.
-                Some(result) = wait(&mut self.checkpointing) => {
-                    self.checkpointing = None;
-                    self.checkpointed(&result);
+                Some(ended) = wait(self.unlisted.putting()) => {
+                    self.unlisted.ended(ended, self.env.clock.tick());
                     continue;
                 }
                 Some(renewed) = wait(&mut self.renewing) => {
@@ -320,42 +312,14 @@ impl Writer {
             self.send();
             self.durable = landed.entry.to;
             self.unlisted.push(landed.entry.clone());
-            self.begin_checkpoint();
+            self.unlisted.begin(&self.env, &self.source, &mut self.seal);
             return Ok(Durable { entry: landed.entry, put_took: landed.put_took });
         }
     }
 
-    fn begin_checkpoint(&mut self) {
-        let many = u64::try_from(self.unlisted.len()).unwrap_or(u64::MAX);
-        if many < CHECKPOINT_EVERY_SLOTS || self.checkpointing.is_some() {
-            return;
-        }
-        if !contiguous(self.checkpoint, &self.unlisted) {
-            // An object is missing: a checkpoint that passed over it would hide that. The list begins anew when the log
-            // is next opened.
-            self.unlisted.clear();
-            return;
-        }
-        let checkpoint = Checkpoint { previous: self.checkpoint, entries: self.unlisted.clone() };
-        let key = layout::checkpoint(&self.source, checkpoint.slot());
-        if let Ok(sealed) = checkpoint.seal(&mut self.seal) {
-            let store = Arc::clone(&self.env.store);
-            // Taken by a checkpoint of the same slots: as good as ours.
-            let put = async move { put_own(&*store, &key, &sealed).await.map(|_whose| ()) };
-            self.checkpointing = Some(put.boxed());
-            self.checkpoint = checkpoint.slot();
-        }
-    }
-
-    fn checkpointed(&mut self, result: &Result<(), StoreError>) {
-        if result.is_ok() {
-            Step::Checkpoint.reached();
-            let listed = self.checkpoint;
-            self.unlisted.retain(|entry| entry.slot > listed);
-        } else {
-            let first = self.unlisted.first().map_or(self.checkpoint, |entry| entry.slot.before());
-            self.checkpoint = first;
-        }
+    /// Why the store began to take no checkpoints: told once for each time that it does. Capture goes on (L9).
+    pub const fn checkpoint_trouble(&mut self) -> Option<StoreError> {
+        self.unlisted.trouble()
     }
 
     /// Cuts and waits until everything appended is durable; gives what became durable.

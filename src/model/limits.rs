@@ -22,6 +22,8 @@ pub const TAIL_READ_BYTES: u64 = 64 * 1024;
 pub const LIST_PAGE_KEYS_MAX: usize = 1000;
 /// Segments between two checkpoints.
 pub const CHECKPOINT_EVERY_SLOTS: u64 = 256;
+/// Segments that one checkpoint lists at most, and that wait for one while the store takes none.
+pub const CHECKPOINT_SLOTS_MAX: usize = 16 * 1024;
 /// One read from a server's socket.
 pub const SOCKET_READ_BYTES: usize = 128 * 1024;
 /// Read from a source's socket ahead of the encoder, and once more in the queue between them.
@@ -40,6 +42,8 @@ pub const DATA_KEY_SOFT_LIFE: Duration = Duration::from_hours(24);
 pub const DATA_KEY_HARD_LIFE: Duration = Duration::from_hours(72);
 /// The wait before a key service that did not renew a data key is asked again.
 pub const DATA_KEY_RENEW_AGAIN: Duration = Duration::from_mins(1);
+/// The wait before a store that did not take a checkpoint is given one again.
+pub const CHECKPOINT_AGAIN: Duration = Duration::from_mins(1);
 /// Data keys that are kept open, so that a reader asks the key service once for each.
 pub const OPENED_KEYS_MAX: usize = 1024;
 
@@ -47,6 +51,7 @@ const _: () = {
     assert!(DATA_KEY_SOFT_LIFE.as_secs() < DATA_KEY_HARD_LIFE.as_secs(), "a renewal may fail for a while");
     assert!(PIECE_BYTES_MAX + 64 <= FRAME_BYTES_MAX, "a piece with its header fits into an empty frame");
     assert!(SEGMENT_BYTES_DEFAULT + 4 * FRAME_BYTES_MAX <= SEGMENT_BYTES_MAX, "a cut may overshoot");
+    assert!(CHECKPOINT_SLOTS_MAX * 128 < SEGMENT_BYTES_MAX, "a checkpoint is no larger than a segment");
     assert!(2 * SEGMENT_BYTES_MAX <= IN_FLIGHT_BYTES_MAX, "one segment fills while another is put");
     assert!(2 * IN_FLIGHT_BYTES_MAX <= MEMORY_BYTES_MAX, "plain and sealed may both be held");
 };

@@ -35,10 +35,14 @@ impl Survey {
     /// Looks at everything that is stored of `source`, whose log was found already.
     pub async fn of(env: &LogEnv, source: &SourceName, history: History) -> Result<Self, RestoreError> {
         let bases = bases::list(env, source).await?;
+        let holes = history.holes();
+        // The list may be long: it is handed on, and not copied.
+        let mut entries = history.entries;
+        entries.retain(|entry| !entry.void);
         let facts = Facts {
             log: history.log,
-            entries: history.live().cloned().collect(),
-            holes: history.holes(),
+            entries,
+            holes,
             bases: bases.iter().map(fact).collect(),
             gaps: Vec::new(),
             begin: Position::ZERO,

@@ -35,7 +35,11 @@ pub fn restorable_since(facts: &Facts) -> Option<Timestamp> {
 }
 
 fn stretches(facts: &Facts) -> Vec<(Position, Timestamp, Position)> {
-    let facts = facts.apart_from_tables();
+    // What concerns single tables ends no stretch. The list of entries may be long: where it begins and ends is enough.
+    let entries = [facts.entries.first(), facts.entries.last()].into_iter().flatten().cloned().collect();
+    let gaps = facts.gaps.iter().filter(|gap| gap.gap.tables.is_empty()).cloned().collect();
+    let (bases, holes) = (facts.bases.clone(), facts.holes.clone());
+    let facts = Facts { log: facts.log, entries, holes, bases, gaps, begin: facts.begin };
     let mut stretches: Vec<(Position, Timestamp, Position)> = Vec::new();
     for base in facts.bases.iter().filter(|base| facts.is_sound(base)) {
         let (from, to) = (base.point.position(), facts.exact_until(base));

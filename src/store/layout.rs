@@ -4,6 +4,7 @@
 //!   log/<source>/<slot>.seg                 one segment, fence or heartbeat of a source's log
 //!   checkpoint/<source>/<slot>.ckp          what came before that slot
 //!   boundary/<source>/<slot>.bnd            from that slot on everything must be there
+//!   boundary/<source>/<base>.doomed         that base is about to be deleted
 //!   hold/<source>/<name>.hold               a stretch that retention must keep; the name is as a source's
 //!   base/<source>/<base>/<number>.part      one object of a base
 //!   base/<source>/<base>/manifest           what makes these objects a base
@@ -47,6 +48,13 @@ pub enum Named {
         source: SourceName,
         /// The first slot that must be there.
         slot: Slot,
+    },
+    /// A notice that a base is about to be deleted.
+    Doomed {
+        /// Whose base.
+        source: SourceName,
+        /// Which base.
+        base: BaseId,
     },
     /// A hold on a log.
     Hold {
@@ -102,6 +110,11 @@ pub fn boundary(source: &SourceName, slot: Slot) -> ObjectKey {
     key(format_args!("boundary/{source}/{:016x}.bnd", slot.get()))
 }
 
+/// The name of a notice that a base is about to be deleted.
+pub fn doomed(source: &SourceName, base: BaseId) -> ObjectKey {
+    key(format_args!("boundary/{source}/{base}.doomed"))
+}
+
 /// The name of a hold's object.
 pub fn hold(source: &SourceName, name: &HoldName) -> ObjectKey {
     key(format_args!("hold/{source}/{name}.hold"))
@@ -151,7 +164,7 @@ pub fn checkpoints_prefix(source: &SourceName) -> String {
     format!("checkpoint/{source}/")
 }
 
-/// What all boundaries of a source start with.
+/// What all boundaries of a source start with, and all notices about its bases.
 pub fn boundaries_prefix(source: &SourceName) -> String {
     format!("boundary/{source}/")
 }
@@ -226,7 +239,10 @@ pub fn parse(name: &ObjectKey) -> Option<Named> {
     let named = match kind {
         "log" => Named::Segment { source, slot: parse_slot(leaf, ".seg")? },
         "checkpoint" => Named::Checkpoint { source, slot: parse_slot(leaf, ".ckp")? },
-        "boundary" => Named::Boundary { source, slot: parse_slot(leaf, ".bnd")? },
+        "boundary" => match leaf.strip_suffix(".doomed") {
+            Some(base) => Named::Doomed { source, base: parse_id(base)? },
+            None => Named::Boundary { source, slot: parse_slot(leaf, ".bnd")? },
+        },
         "hold" => Named::Hold { source, name: leaf.strip_suffix(".hold")?.parse().ok()? },
         "base" => {
             let base = parse_id(leaf)?;
@@ -275,6 +291,7 @@ mod tests {
             Named::Segment { source, slot } => segment(source, *slot),
             Named::Checkpoint { source, slot } => checkpoint(source, *slot),
             Named::Boundary { source, slot } => boundary(source, *slot),
+            Named::Doomed { source, base } => doomed(source, *base),
             Named::Hold { source, name } => hold(source, name),
             Named::BasePart { source, base, number } => base_part(source, *base, *number),
             Named::Manifest { source, base } => manifest(source, *base),
@@ -291,7 +308,7 @@ mod tests {
     }
 
     fn named() -> impl Strategy<Value = Named> {
-        (0..9, source(), 1..=u64::MAX, any::<[u8; 16]>(), any::<u32>()).prop_map(|(kind, source, slot, id, number)| {
+        (0..10, source(), 1..=u64::MAX, any::<[u8; 16]>(), any::<u32>()).prop_map(|(kind, source, slot, id, number)| {
             let (slot, base) = (Slot::new(slot), BaseId::from_bytes(id));
             let name = format!("case-{number}").parse().unwrap();
             match kind {
@@ -303,6 +320,7 @@ mod tests {
                 5 => Named::Hold { source, name },
                 6 => Named::Rewrap { wraps: id, later: [7; 16] },
                 7 => Named::First { number: slot.get() },
+                8 => Named::Doomed { source, base },
                 _ => Named::Probe(id),
             }
         })
@@ -326,7 +344,7 @@ mod tests {
         }
 
         #[test]
-        fn any_name_that_parses_is_the_one_name_of_its_object(text in "(log|base|probe|keys|boundary|checkpoint|hold|first)/[a-c0-1]{1,3}(/[0-9a-gA]{1,32}(.seg|.ckp|.bnd|.hold|.fst)?)?(/[0-9a-f]{8}.part|/manifest)?") {
+        fn any_name_that_parses_is_the_one_name_of_its_object(text in "(log|base|probe|keys|boundary|checkpoint|hold|first)/[a-c0-1]{1,3}(/[0-9a-gA]{1,32}(.seg|.ckp|.bnd|.doomed|.hold|.fst)?)?(/[0-9a-f]{8}.part|/manifest)?") {
             if let Ok(key) = text.parse::<ObjectKey>() && let Some(named) = parse(&key) {
                 prop_assert_eq!(make(&named), key);
             }
@@ -356,6 +374,7 @@ mod tests {
             ("hold/main/1.hold",                    "no name begins with a digit"),
             ("hold/main/case",                      "not a hold's ending"),
             ("base/main/00/manifest",               "not a base's id"),
+            ("boundary/main/00.doomed",             "not a base's id either"),
             ("other/main/0000000000000001.seg",     "no such kind"),
         ];
         for (name, why) in cases {

@@ -188,7 +188,7 @@ fn is_written_once(key: &ObjectKey) -> bool {
             | Named::Manifest { .. }
             | Named::First { .. },
         ) => true,
-        Some(Named::Hold { .. } | Named::Rewrap { .. } | Named::Probe(_)) | None => false,
+        Some(Named::Doomed { .. } | Named::Hold { .. } | Named::Rewrap { .. } | Named::Probe(_)) | None => false,
     }
 }
 

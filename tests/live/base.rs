@@ -18,7 +18,7 @@ use holdfast::crypto::stream::sha256;
 use holdfast::entropy::{OsEntropy, SeededEntropy};
 use holdfast::log::env::LogEnv;
 use holdfast::log::object::Object;
-use holdfast::model::{Lsn, SourceName};
+use holdfast::model::{Lsn, SourceName, Timestamp};
 use holdfast::source::postgres::base::sweep::sweep;
 use holdfast::source::postgres::base::{BaseOrder, BaseProgress, NoProgress, take};
 use holdfast::source::postgres::init::IdentityRule;
@@ -345,4 +345,21 @@ async fn a_base_stands_at_a_point_of_the_log_that_was_not_reached_before_it() {
         server.psql("postgres", "select system_identifier from pg_control_system()")
     );
     assert_eq!(manifest.database.encoding, "UTF8");
+}
+
+/// What tears a base is found by commit times, which are the source's: a clock here that is ahead made bases wait for
+/// commits that had long come, and one that is behind hid what had torn them.
+#[tokio::test]
+async fn every_time_in_a_base_is_the_sources_whatever_the_clock_here_shows() {
+    let server = Postgres::start_with(&LOGICAL);
+    let sql = "select (extract(epoch from clock_timestamp()) * 1000000)::bigint";
+    let moment = || Timestamp::from_micros(server.psql("postgres", sql).parse().unwrap());
+    let month = Duration::from_hours(30 * 24);
+    for here in [moment().earlier_by(month), moment().later_by(month)] {
+        let odd = LogEnv { clock: Arc::new(ManualClock::new(here)), ..env(Arc::new(MemoryStore::new())) };
+        let before = moment();
+        let manifest = take(&odd, &order(server.target()), &nobody()).await.unwrap();
+        let times = [before, manifest.taken_at, manifest.finished_at, moment()];
+        assert!(times.is_sorted(), "{times:?}");
+    }
 }

@@ -67,7 +67,7 @@ pub struct Manifest {
     /// When its last snapshot was taken.
     #[serde(with = "text::micros")]
     pub taken_at: Timestamp,
-    /// When its last part was durable.
+    /// When all of it had been read and its last part was durable, by the source's clock as all times here.
     #[serde(with = "text::micros")]
     pub finished_at: Timestamp,
     /// The server that it was taken from.

@@ -1,6 +1,8 @@
 //! What a restore answers before an expiry is what it answers after it, or it refuses; and what is promised it never
 //! refuses. Histories with gaps and times that step back are drawn at random.
 
+mod holds;
+
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -276,14 +278,33 @@ async fn l10_a_hold_that_is_added_while_an_expiry_runs_is_kept_whole() {
         };
         Fate::first(adds).when(asked.is(Op::Put, "boundary/"))
     });
-    let looked = Looked::at(&late, &source, &[]).await.unwrap();
+    let mut looked = Looked::at(&late, &source, &[]).await.unwrap();
     let doomed = Doomed { first: Slot::new(4), bases: Vec::new() };
     let refused = looked.delete(&late, &source, &at_once(), &doomed).await.unwrap_err();
     let ExpireError::Refused { source: Refusal::HeldMeanwhile, .. } = refused else { panic!("{refused}") };
     let history = History::load(env, &source).await.unwrap();
     assert_eq!((boundaries(env).await, history.entries.len(), history.boundary), (0, 7, None), "as it was");
     // Whoever knew of the hold may go on.
-    let looked = Looked::at(env, &source, &[]).await.unwrap();
+    let mut looked = Looked::at(env, &source, &[]).await.unwrap();
     looked.delete(env, &source, &at_once(), &doomed).await.unwrap();
     assert_eq!(History::load(env, &source).await.unwrap().boundary, Some(Slot::new(4)));
+}
+
+#[tokio::test]
+async fn l8_the_list_of_a_long_log_is_handed_on_and_never_copied() {
+    let fixture = Fixture::new(74);
+    write_commits(&fixture, 1..7).await;
+    // A void object stands among them: it is deleted like the others, and counts nowhere.
+    let (env, source) = (&fixture.env, main_source());
+    let mut history = History::load(env, &source).await.unwrap();
+    history.entries[3].void = true;
+    let (list, whole) = (history.entries.as_ptr(), history.entries.clone());
+    let mut looked = Looked::of(env, &source, &[], history).await.unwrap();
+    assert_eq!((looked.facts.entries.as_ptr(), looked.facts.entries.len()), (list, 6));
+    let doomed = Doomed { first: Slot::new(6), bases: Vec::new() };
+    assert_eq!(looked.goes(&doomed).count(), 4);
+    let done = looked.delete(env, &source, &at_once(), &doomed).await.unwrap();
+    assert_eq!((done.segments, done.refused.len()), (4, 0));
+    assert_eq!((looked.facts.entries.as_ptr(), looked.facts.entries.len()), (list, 6), "it is whole again");
+    assert!(looked.facts.entries.iter().chain(&looked.history.entries).all(|entry| whole.contains(entry)));
 }

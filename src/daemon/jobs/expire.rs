@@ -1,6 +1,9 @@
 //! The job that deletes what has expired, for an installation whose configuration says that it may.
 //!
-//! L10: it deletes only with `[retention] delete = true`; without, `run --jobs expire` says what would go.
+//! L10: it deletes only with `[retention] delete = true`; without, `run --jobs expire` says what would go. Whoever keeps a
+//! list of what is stored is told, or it would go on to hold what is gone (L7).
+
+use std::sync::Arc;
 
 use crate::daemon::chain;
 use crate::daemon::expire::{self, ExpireError, Expiry, Order};
@@ -10,6 +13,9 @@ use crate::daemon::schedule::{JobName, Trouble};
 use crate::log::LogEnv;
 use crate::log::retention::Refusal;
 use crate::model::SourceName;
+
+/// Told that something of a log was deleted. Returns at once, always.
+pub type Told = Arc<dyn Fn(&SourceName) + Send + Sync>;
 
 /// Deletes what has expired of the configured sources.
 pub struct Expire {
@@ -21,6 +27,8 @@ pub struct Expire {
     pub order: Order,
     /// What became of the other jobs.
     pub memory: Memory,
+    /// Who wants to know what is gone.
+    pub told: Told,
 }
 
 #[async_trait::async_trait]
@@ -37,7 +45,11 @@ impl Job for Expire {
         }
         let (mut segments, mut bases, mut troubles) = (0_u64, 0_usize, Vec::new());
         for source in &self.sources {
-            match expire::run(&self.env, source, &self.order).await {
+            let ran = expire::run(&self.env, source, &self.order).await;
+            if deleted(&ran) {
+                (self.told)(source);
+            }
+            match ran {
                 Ok(expiry) => {
                     segments = segments.saturating_add(expiry.segments);
                     bases = bases.saturating_add(expiry.bases.len());
@@ -63,10 +75,20 @@ impl Expire {
     }
 }
 
+/// Whether anything may be gone.
+const fn deleted(ran: &Result<Expiry, ExpireError>) -> bool {
+    match ran {
+        Ok(expiry) => expiry.done.is_some(),
+        Err(ExpireError::Broken { .. }) => true,
+        Err(ExpireError::Refused { .. } | ExpireError::Unreadable { .. }) => false,
+    }
+}
+
 fn refused(expiry: &Expiry) -> Option<String> {
-    let refused = &expiry.done.as_ref()?.refused;
-    let (object, why) = refused.first()?;
-    Some(format!("source {}: {} objects could not be deleted; {object}: {why}", expiry.source, refused.len()))
+    let done = expiry.done.as_ref()?;
+    let (object, why) = done.refused.first()?;
+    let (source, many) = (&expiry.source, done.refusals());
+    Some(format!("source {source}: {many} objects could not be deleted, the others are; {object}: {why}"))
 }
 
 const fn trouble(error: &ExpireError) -> Trouble {
@@ -78,3 +100,6 @@ const fn trouble(error: &ExpireError) -> Trouble {
         | ExpireError::Broken { .. } => Trouble::Failed,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -30,7 +30,7 @@ use crate::config::Config;
 use crate::daemon::assemble;
 use crate::daemon::board::{Board, JobState};
 use crate::daemon::expire::Order;
-use crate::daemon::jobs::expire::Expire;
+use crate::daemon::jobs::expire::{Expire, Told};
 use crate::daemon::jobs::memory::Memory;
 use crate::daemon::jobs::sweep::Sweep;
 use crate::daemon::jobs::verify::Verify;
@@ -73,8 +73,9 @@ pub struct Planned {
     pub every: Option<Duration>,
 }
 
-/// Every job that this installation can run. A new one is plugged in here, and nowhere else.
-pub fn planned(config: &Config, env: &LogEnv) -> Vec<Planned> {
+/// Every job that this installation can run. A new one is plugged in here, and nowhere else. `expired` is told whose log
+/// has lost something by retention.
+pub fn planned(config: &Config, env: &LogEnv, expired: Told) -> Vec<Planned> {
     let rate = config.verify.bytes_per_second;
     let verify = |depth| Arc::new(Verify::new(config, env, depth, rate));
     let sources: Vec<_> = config.sources.iter().map(|source| source.name.clone()).collect();
@@ -84,6 +85,7 @@ pub fn planned(config: &Config, env: &LogEnv) -> Vec<Planned> {
         sources: sources.clone(),
         order: Order::of(config, config.retention.delete),
         memory,
+        told: expired,
     };
     let claims = config.service.state_dir.as_deref().map(assemble::base_claims);
     vec![

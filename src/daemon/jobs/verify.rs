@@ -44,7 +44,8 @@ impl Verify {
             }
             sources.push(verified);
         }
-        AllVerified { sources, keys: verify::keys(&self.env, stored, self.depth, &mut ()).await }
+        let keys = verify::keys(&self.env, stored, self.depth, &mut ()).await;
+        AllVerified { sources, keys, claims: verify::claims(&self.env, &mut ()).await }
     }
 }
 

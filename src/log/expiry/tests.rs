@@ -85,7 +85,7 @@ async fn s15_l10_an_expiry_killed_anywhere_leaves_a_log_that_opens_and_is_begun_
     let left = names(&*whole.store).await;
     let fences = left.iter().filter(|name| name.starts_with("log/")).take(3).cloned().collect::<Vec<_>>();
     assert_eq!(fences, [segment(1).to_string(), segment(4).to_string(), segment(7).to_string()], "fences stay");
-    for kill_at in 0..11 {
+    for kill_at in 0..13 {
         let fixture = three_reigns(61).await;
         let mut steps = 0;
         let dying = fixture.fated(move |asked| {
@@ -93,7 +93,7 @@ async fn s15_l10_an_expiry_killed_anywhere_leaves_a_log_that_opens_and_is_begun_
             Fate::Fails(StoreErrorKind::Unavailable).when(steps > kill_at)
         });
         let killed = carry_out(&dying, &main_source(), &before, &doomed(7)).await;
-        assert_eq!(killed.is_err(), kill_at < 11, "{kill_at}");
+        assert_eq!(killed.is_err(), kill_at < 13, "{kill_at}");
         let history = History::load(&fixture.env, &main_source()).await.unwrap();
         let first = if history.boundary.is_some() { 6 } else { 0 };
         let slots = |entries: &[Entry]| entries.iter().map(|entry| entry.slot).collect::<Vec<_>>();
@@ -132,6 +132,37 @@ async fn what_a_lock_keeps_is_told_and_goes_the_next_time_and_a_base_is_never_ha
     let denied = fixture.fated(|asked| Fate::Fails(NO_RIGHTS).when(asked.op == Op::Delete));
     let done = carry_out(&denied, &main_source(), &history, &doomed(12)).await.unwrap();
     assert_eq!((done.segments, done.refused.len() >= 4), (0, true), "nothing may be deleted at all: it says so");
+}
+
+/// A bucket under a lock refused the oldest ones, and every run ended there.
+#[tokio::test]
+async fn locked_objects_at_the_front_keep_nothing_behind_them_from_going() {
+    let fixture = Fixture::new(470);
+    let mut writer = fixture.writer().await;
+    for number in 1..=300 {
+        write_segment(&mut writer, &transaction(number)).await;
+    }
+    let history = History::load(&fixture.env, &main_source()).await.unwrap();
+    let env = fixture.fated(|asked| {
+        let locked = asked.is(Op::Delete, "log/") && asked.name < segment(202).as_str();
+        Fate::Fails(NO_RIGHTS).when(locked)
+    });
+    let front = Doomed { first: Slot::new(290), bases: Vec::new() };
+    let done = carry_out(&env, &main_source(), &history, &front).await.unwrap();
+    assert_eq!((done.segments, done.refused.len(), done.refusals()), (88, REFUSALS_NAMED_MAX, 200));
+    let left = names(&*fixture.store).await;
+    assert_eq!(
+        left.iter().filter(|name| name.starts_with("log/")).count(),
+        1 + 200 + 12,
+        "a fence, the locked, the kept"
+    );
+    // A store that refuses everything for a reason of its own is not asked for each object.
+    let fixture = three_reigns(471).await;
+    let history = History::load(&fixture.env, &main_source()).await.unwrap();
+    let unknown = StoreErrorKind::Refused(Refusal::NoCredentials);
+    let env = fixture.fated(move |asked| Fate::Fails(unknown).when(asked.op == Op::Delete));
+    let ended = carry_out(&env, &main_source(), &history, &doomed(7)).await;
+    assert!(matches!(ended, Err(LogError::Store(error)) if error.kind == unknown));
 }
 
 #[tokio::test]

@@ -1,6 +1,9 @@
 //! A log is taken by whoever's fence stands first, and a store's lie on the way neither breaks the chain nor stops the
 //! taker for good.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use bytes::Bytes;
 
 use super::*;
@@ -111,4 +114,28 @@ async fn l5_who_was_fenced_since_its_own_fence_can_tell_by_looking_behind_it() {
     let told = still_ours(env, &source, ours.epoch, ours.next).await.unwrap_err();
     assert!(matches!(told, LogError::Fenced { theirs: epoch, .. } if epoch == theirs.epoch), "{told:?}");
     still_ours(env, &source, theirs.epoch, theirs.next).await.expect("they reign");
+}
+
+#[tokio::test]
+async fn l5_who_has_just_looked_at_the_log_looks_once_and_a_rival_since_then_is_met_all_the_same() {
+    let fixture = Fixture::with_a_log(94).await;
+    let lists = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&lists);
+    let env = fixture.fated(move |asked| {
+        counted.fetch_add(u64::from(asked.is(Op::List, "log/")), Ordering::Relaxed);
+        Fate::Done
+    });
+    let looked = History::load(&env, &main_source()).await.unwrap();
+    let (once, entries) = (lists.load(Ordering::Relaxed), looked.entries.clone());
+    let (reign, history) = take_behind(&env, &main_source(), None, looked).await.unwrap();
+    assert_eq!((reign.epoch, reign.next, history.entries), (Epoch::new(2), Slot::new(9), entries));
+    assert_eq!(lists.load(Ordering::Relaxed), once, "the log was listed by the look alone");
+    let stale = History::load(&env, &main_source()).await.unwrap();
+    let mut rival = fixture.writer().await;
+    write_segment(&mut rival, &transaction(9)).await;
+    let old = take_behind(&env, &main_source(), Some(reign.epoch), stale.clone()).await;
+    assert!(matches!(old, Err(LogError::Fenced { theirs, .. }) if theirs == rival.epoch()), "the rival reigns");
+    let (reign, history) = take_behind(&env, &main_source(), None, stale).await.unwrap();
+    assert_eq!((reign.epoch, reign.next), (rival.epoch().next(), Slot::new(12)), "behind all that it wrote");
+    assert_eq!((history.last().map(|last| last.to), reign.cursor.to), (Some(rival.durable()), rival.durable()));
 }

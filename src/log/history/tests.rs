@@ -1,5 +1,7 @@
 //! A history found by checkpoints is the one found by listing, and what is missing is told from what was never there.
 
+mod losses;
+
 use super::*;
 use crate::codec::segment::Header;
 use crate::crypto::Keyring;

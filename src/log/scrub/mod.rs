@@ -11,6 +11,8 @@
 //! It trusts no checkpoint and no catalog, and holds some 70 bytes per object of the log. A lost tail shows in no chain:
 //! only a witness can tell, and the report names those that were asked (here: the checkpoints that list it).
 
+mod holds;
+mod notices;
 mod order;
 mod prove;
 mod report;
@@ -22,6 +24,7 @@ mod walk;
 #[cfg(test)]
 mod tests;
 
+pub use holds::holds;
 pub use order::{Order, Pace, Watch};
 pub use prove::Sound;
 pub use report::{Depth, Finding, Head, Outcome, ScrubReport, Verdict};
@@ -34,7 +37,7 @@ use crate::codec::segment::Header;
 use crate::crypto::KeyError;
 use crate::crypto::stream::sha256;
 use crate::log::boundary;
-use crate::log::checkpoint::Checkpoint;
+use crate::log::checkpoint::{BEGINS_ANEW, Checkpoint};
 use crate::log::entry::Entry;
 use crate::log::env::LogEnv;
 use crate::log::error::{ObjectError, ObjectErrorKind};
@@ -54,7 +57,7 @@ pub async fn scrub(env: &LogEnv, source: &SourceName, order: Order, watch: &mut 
             return report;
         }
         match (before, boundary::first(env, source).await) {
-            (Ok(before), Ok(after)) if before != after => {}
+            (Ok(before), Ok(after)) if before != after => watch.again(),
             // Where that cannot be told the damage stands as it was seen.
             (Ok(_), Ok(_)) | (Err(_), _) | (_, Err(_)) => return report,
         }
@@ -63,8 +66,7 @@ pub async fn scrub(env: &LogEnv, source: &SourceName, order: Order, watch: &mut 
 
 async fn look(env: &LogEnv, source: &SourceName, order: Order, watch: &mut dyn Watch) -> ScrubReport {
     let (looker, pace) = (Looker::new(env, order.jobs), Pace::new(&env.clock, order.bytes_per_second));
-    let (report, other_key) = (ScrubReport::default(), Vec::new());
-    let mut scrub = Scrub { env, source, order, watch, looker, pace, report, log: None, opened: 0, other_key };
+    let mut scrub = Scrub { env, source, order, watch, looker, pace, report: ScrubReport::default(), log: None };
     let boundary = scrub.boundaries().await;
     let first = boundary.as_ref().map_or(Slot::FIRST, |(slot, _)| *slot);
     let start = order.since.unwrap_or(first).max(first);
@@ -95,7 +97,7 @@ impl Scrubber {
     }
 }
 
-fn size(bytes: usize) -> u64 {
+pub(crate) fn size(bytes: usize) -> u64 {
     u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
@@ -104,7 +106,7 @@ fn finding(object: &ObjectKey, verdict: Verdict, what: impl Into<String>) -> Fin
 }
 
 /// What a store's error says of the object that was asked for.
-fn unread(key: &ObjectKey, error: &StoreError) -> Finding {
+pub(crate) fn unread(key: &ObjectKey, error: &StoreError) -> Finding {
     match error.kind {
         StoreErrorKind::Missing => finding(key, Verdict::Missing, "it was listed and is not there"),
         StoreErrorKind::Short { .. } => finding(key, Verdict::Damaged, error.kind.to_string()),
@@ -112,6 +114,13 @@ fn unread(key: &ObjectKey, error: &StoreError) -> Finding {
             finding(key, Verdict::Unreadable, error.kind.to_string())
         }
     }
+}
+
+/// What it says of a prefix that it could not be listed.
+pub(crate) fn unlisted(prefix: &str, error: &StoreError) -> Finding {
+    let name = prefix.trim_end_matches('/').parse();
+    let name = name.expect("a prefix without its slash is a name");
+    finding(&name, Verdict::Unreadable, format!("it could not be listed: {}", error.kind))
 }
 
 /// What an error from opening an object says of it.
@@ -147,10 +156,6 @@ struct Scrub<'a> {
     pace: Pace,
     report: ScrubReport,
     log: Option<LogId>,
-    /// Objects that a key at hand opened.
-    opened: u64,
-    /// Findings about objects of another key.
-    other_key: Vec<usize>,
 }
 
 impl Scrub<'_> {
@@ -171,7 +176,9 @@ impl Scrub<'_> {
 
     fn broken(&mut self, error: &ObjectError) {
         if matches!(error.kind, ObjectErrorKind::Key(KeyError::OtherKey { .. })) {
-            self.other_key.push(self.report.findings.len());
+            let stranger = broken(error);
+            self.watch.found(&stranger);
+            return self.report.add_stranger(stranger);
         }
         self.note(broken(error));
     }
@@ -199,9 +206,7 @@ impl Scrub<'_> {
     }
 
     fn unlisted(&mut self, prefix: &str, error: &StoreError) {
-        let name = prefix.trim_end_matches('/').parse();
-        let name = name.expect("a prefix without its slash is a name");
-        self.note(finding(&name, Verdict::Unreadable, format!("it could not be listed: {}", error.kind)));
+        self.note(unlisted(prefix, error));
     }
 
     /// Fetches and begins to open an object that belongs to this log.
@@ -226,7 +231,7 @@ impl Scrub<'_> {
     async fn begin(&mut self, key: &ObjectKey, bytes: Bytes) -> Result<Object, ObjectError> {
         let object = Object::open(self.env, key, bytes).await?;
         object.footer()?;
-        self.opened += 1;
+        self.report.opened_one();
         self.own(key, &object.header)?;
         Ok(object)
     }
@@ -244,9 +249,16 @@ impl Scrub<'_> {
     async fn boundaries(&mut self) -> Option<(Slot, Option<[u8; 32]>)> {
         let mut newest = None;
         for key in self.names(layout::boundaries_prefix(self.source)).await {
-            let Some(Named::Boundary { slot, .. }) = layout::parse(&key) else {
-                self.note(finding(&key, Verdict::Foreign, "no boundary has such a name"));
-                continue;
+            let slot = match layout::parse(&key) {
+                Some(Named::Boundary { slot, .. }) => slot,
+                Some(Named::Doomed { base, .. }) => {
+                    self.notice(&key, base).await;
+                    continue;
+                }
+                Some(_) | None => {
+                    self.note(finding(&key, Verdict::Foreign, "no boundary has such a name"));
+                    continue;
+                }
             };
             let header = match self.open(&key).await.map(boundary::read) {
                 None => None,
@@ -286,6 +298,7 @@ impl Scrub<'_> {
                 continue;
             }
             let Some(object) = self.open(&key).await else { continue };
+            let anew = object.header.flags.has(BEGINS_ANEW);
             match Checkpoint::read(object) {
                 Err(error) => self.broken(&error),
                 Ok(checkpoint) if checkpoint.slot() != slot => {
@@ -293,7 +306,8 @@ impl Scrub<'_> {
                 }
                 Ok(checkpoint) => {
                     let (before, previous) = (self.report.told(), checkpoint.previous);
-                    if previous >= first && slots.binary_search(&previous).is_err() {
+                    // One that begins behind a lost object continues none; what is lost there is told by the walk.
+                    if !anew && previous >= first && slots.binary_search(&previous).is_err() {
                         let gone = layout::checkpoint(self.source, previous);
                         self.note(finding(&gone, Verdict::Missing, format!("checkpoint {slot} continues it")));
                     }
@@ -338,9 +352,8 @@ impl Scrub<'_> {
             let Entry { slot, to: position, to_time: time, .. } = *entry;
             self.report.head = hash.map(|hash| Head { slot, hash, position, time });
         }
-        if self.opened == 0 {
-            // Then it is the key at hand that is wrong, and nothing is known of the objects.
-            self.report.could_not_tell(&self.other_key);
+        if !self.report.proves_key() {
+            self.report.doubt_key();
         }
         self.report
     }

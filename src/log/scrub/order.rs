@@ -35,6 +35,8 @@ pub trait Watch: Send {
     fn sound(&mut self, object: &ObjectKey, bytes: u64, hash: Option<&[u8; 32]>);
     /// An object is not. More may be found about it later.
     fn found(&mut self, finding: &Finding);
+    /// The log is looked at once more, since a part of it expired meanwhile: what was told of it counts no more.
+    fn again(&mut self);
 }
 
 /// Nobody.
@@ -42,6 +44,7 @@ impl Watch for () {
     fn read(&mut self, _bytes: u64) {}
     fn sound(&mut self, _object: &ObjectKey, _bytes: u64, _hash: Option<&[u8; 32]>) {}
     fn found(&mut self, _finding: &Finding) {}
+    fn again(&mut self) {}
 }
 
 /// Keeps to a number of bytes per second, so that a verification beside capture leaves the store to capture (L9).

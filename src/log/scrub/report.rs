@@ -91,6 +91,11 @@ pub struct ScrubReport {
     pub witnesses: Vec<String>,
     damaged: bool,
     unreadable: bool,
+    /// Findings about objects of another key: damage, unless it is the key at hand that is wrong.
+    strangers: Vec<usize>,
+    strange: bool,
+    /// Objects that the key at hand opened.
+    opened: u64,
 }
 
 impl ScrubReport {
@@ -100,6 +105,29 @@ impl ScrubReport {
             Verdict::Damaged | Verdict::Missing | Verdict::Foreign => self.damaged = true,
             Verdict::Unreadable => self.unreadable = true,
         }
+        self.list(finding);
+    }
+
+    /// Notes a finding about an object that no key at hand opens.
+    pub(crate) fn add_stranger(&mut self, finding: Finding) {
+        self.strange = true;
+        if self.findings.len() < FINDINGS_MAX {
+            self.strangers.push(self.findings.len());
+        }
+        self.list(finding);
+    }
+
+    /// Notes that the key at hand opened an object: so it is the right one.
+    pub(crate) const fn opened_one(&mut self) {
+        self.opened = self.opened.saturating_add(1);
+    }
+
+    /// Whether the key at hand opened anything.
+    pub(crate) const fn proves_key(&self) -> bool {
+        self.opened > 0
+    }
+
+    fn list(&mut self, finding: Finding) {
         if self.findings.len() < FINDINGS_MAX {
             self.findings.push(finding);
         } else {
@@ -112,20 +140,21 @@ impl ScrubReport {
         u64::try_from(self.findings.len()).unwrap_or(u64::MAX).saturating_add(self.findings_left_out)
     }
 
-    /// Takes back what was said of some objects: they could not be read after all.
-    pub(crate) fn could_not_tell(&mut self, findings: &[usize]) {
-        for at in findings {
-            if let Some(finding) = self.findings.get_mut(*at) {
+    /// Nothing shows that the key at hand is the right one: then nothing is known of the objects of another.
+    pub(crate) fn doubt_key(&mut self) {
+        for at in self.strangers.drain(..) {
+            // What is beyond the list is only counted.
+            if let Some(finding) = self.findings.get_mut(at) {
                 finding.verdict = Verdict::Unreadable;
             }
         }
-        self.damaged = self.findings.iter().any(|finding| finding.verdict != Verdict::Unreadable);
-        self.unreadable |= !findings.is_empty();
+        self.unreadable |= self.strange;
+        self.strange = false;
     }
 
     /// What it comes to: exit 4 if damaged, else 7 if something could not be told, else 0.
     pub const fn outcome(&self) -> Outcome {
-        if self.damaged {
+        if self.damaged || self.strange {
             Outcome::Damaged
         } else if self.unreadable {
             Outcome::CouldNotTell

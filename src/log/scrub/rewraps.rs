@@ -22,7 +22,7 @@ use crate::log::error::{ObjectError, ObjectErrorKind};
 use crate::log::object::{Object, is_sealed_under};
 use crate::log::scrub::order::Watch;
 use crate::log::scrub::report::{Depth, Finding, ScrubReport, Verdict};
-use crate::log::scrub::{broken, finding, size, unread};
+use crate::log::scrub::{broken, finding, size, unlisted, unread};
 use crate::log::wrapped::{self, Stretch};
 use crate::model::{ObjectKey, SourceName};
 use crate::store::layout::{self, Named};
@@ -42,10 +42,7 @@ pub async fn rewraps(env: &LogEnv, sources: &[SourceName], depth: Depth, watch: 
             Ok(Some(key)) => key,
             Ok(None) => return report,
             Err(error) => {
-                let name = layout::REWRAPS_PREFIX.trim_end_matches('/').parse();
-                let name = name.expect("a prefix without its slash is a name");
-                let what = format!("it could not be listed: {}", error.kind);
-                add(&mut report, watch, finding(&name, Verdict::Unreadable, what));
+                add(&mut report, watch, unlisted(layout::REWRAPS_PREFIX, &error));
                 return report;
             }
         };

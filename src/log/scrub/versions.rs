@@ -58,6 +58,7 @@ pub async fn put_over(env: &LogEnv, source: &SourceName, oldest: &Oldest) -> Vec
         Some(
             Named::BasePart { .. }
             | Named::Manifest { .. }
+            | Named::Doomed { .. }
             | Named::Hold { .. }
             | Named::Rewrap { .. }
             | Named::First { .. }

@@ -287,7 +287,9 @@ impl Scrub<'_> {
     fn prove(&mut self, key: &ObjectKey, slot: Slot, look: Look, walk: &Walk) -> Result<Proved, ObjectError> {
         let wrong = |kind| ObjectError { key: key.clone(), kind };
         let Look { header, whole, .. } = look;
-        self.opened += u64::from(whole.is_some());
+        if whole.is_some() {
+            self.report.opened_one();
+        }
         self.own(key, &header)?;
         in_place(&header, slot).map_err(wrong)?;
         let Some(whole) = whole else { return Ok((header, 0, None, None)) };

@@ -18,6 +18,7 @@ use crate::log::context::NoContext;
 use crate::log::fence;
 use crate::log::history::History;
 use crate::log::reader::Reader;
+use crate::model::limits::CHECKPOINT_EVERY_SLOTS;
 use crate::model::{Commit, Role, Xid};
 use crate::store::{Fate, Fated, MemoryStore, Part};
 

@@ -7,6 +7,7 @@
 //!        a boundary: behind a newer one; or taken back, since the first store still holds what stands in front of it
 //!        a base:     expired by the mirror's own log, bases and holds too; its manifest first, then its parts
 //!        parts:      of which no manifest is anywhere
+//!        a notice about a base: once the first store has none; nothing hangs on it
 //!        a hold, a key's later wraps: never; they keep and open more, not less
 //! ```
 //! L10: what the first store merely lacks may be lost there, and then the mirror has the last copy.
@@ -112,6 +113,7 @@ impl Mirror {
             }
             Some(
                 Named::Manifest { .. }
+                | Named::Doomed { .. }
                 | Named::Hold { .. }
                 | Named::Rewrap { .. }
                 | Named::First { .. }
@@ -146,8 +148,22 @@ impl Mirror {
             Some(Named::BasePart { source, base, .. }) => {
                 self.surplus_part(first, key, (&source, base), asked).await.map(|()| 0)
             }
+            // A notice goes when what it tells of has been done: nothing hangs on it any more.
+            Some(Named::Doomed { .. }) if self.retention.is_some() => {
+                if is_gone(first, key).await.map_err(PassError::First)? {
+                    self.remove(key, asked).await?;
+                }
+                Ok(0)
+            }
             // Of a hold nothing tells whether it was taken off or lost: it stays, and `hold list --store` shows it.
-            Some(Named::Hold { .. } | Named::Rewrap { .. } | Named::First { .. } | Named::Probe(_)) | None => Ok(0),
+            Some(
+                Named::Doomed { .. }
+                | Named::Hold { .. }
+                | Named::Rewrap { .. }
+                | Named::First { .. }
+                | Named::Probe(_),
+            )
+            | None => Ok(0),
         }
     }
 

@@ -272,6 +272,7 @@ impl Mirror {
             Some(
                 Named::Segment { .. }
                 | Named::Boundary { .. }
+                | Named::Doomed { .. }
                 | Named::Hold { .. }
                 | Named::Rewrap { .. }
                 | Named::First { .. },

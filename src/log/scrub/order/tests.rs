@@ -29,6 +29,10 @@ impl Watch for Heard {
     fn found(&mut self, finding: &Finding) {
         self.found.push(finding.object.clone());
     }
+
+    fn again(&mut self) {
+        *self = Self::default();
+    }
 }
 
 #[tokio::test]

@@ -126,7 +126,7 @@ struct Held {
 }
 
 async fn attempt(env: &LogEnv, order: &BaseOrder, progress: &Arc<dyn BaseProgress>) -> Result<Manifest, BaseTakeError> {
-    let before = survey::fingerprint(&mut sql(env, order, &[]).await?).await?;
+    let (before, _) = survey::fingerprint(&mut sql(env, order, &[]).await?).await?;
     // Before the snapshot: capture goes on meanwhile, and what is durable a moment later may lie behind the snapshot.
     let history = Stored::of(env, order).await;
     let mut held = hold_snapshot(env, order).await?;
@@ -139,9 +139,10 @@ async fn attempt(env: &LogEnv, order: &BaseOrder, progress: &Arc<dyn BaseProgres
     let parts = Arc::new(Parts::begin(env, &order.source, base).await?);
     let taking = Taking { env, order, held: &held, parts: Arc::clone(&parts), progress: Arc::clone(progress) };
     let stand = copy_all(&taking, &mut survey, log).await;
-    let changed = match survey::fingerprint(&mut sql(env, order, &[]).await?).await {
-        Ok(now) => now != before,
-        Err(_) if stand.is_err() => false, // one cause is enough, and it is the first
+    // When all had been read, by the source's clock: commit times, which it is compared with, are that one's too.
+    let (changed, finished_at) = match survey::fingerprint(&mut sql(env, order, &[]).await?).await {
+        Ok((now, at)) => (now != before, at),
+        Err(_) if stand.is_err() => (false, survey.taken_at), // one cause is enough, and it is the first
         Err(error) => return Err(error),
     };
     if changed || stand.is_err() {
@@ -169,7 +170,7 @@ async fn attempt(env: &LogEnv, order: &BaseOrder, progress: &Arc<dyn BaseProgres
         point: held.point,
         begins,
         taken_at: survey.taken_at,
-        finished_at: env.clock.now(),
+        finished_at,
         server: held.server.clone(),
         database: survey.database,
         parts: written,

@@ -77,7 +77,7 @@ SELECT (SELECT count(*) FROM pg_largeobject_metadata), \
 const FINGERPRINT: &str = "\
 WITH lasting AS (SELECT oid FROM pg_class WHERE relpersistence <> 't'), \
      spaces AS (SELECT oid FROM pg_namespace WHERE nspname !~ '^pg_(toast_)?temp') \
-SELECT md5(string_agg(part, ',')) FROM ( \
+SELECT md5(string_agg(part, ',')), (extract(epoch FROM clock_timestamp()) * 1000000)::bigint FROM ( \
   SELECT md5(string_agg(concat_ws(' ', oid, relname, relnamespace, relowner, relkind, relnatts, relchecks, relhasrules, \
          relhastriggers, relrowsecurity, relforcerowsecurity, relreplident, relispartition, relacl, reloptions, \
          relpartbound), ',' ORDER BY oid)) AS part FROM pg_class WHERE relpersistence <> 't' \
@@ -204,9 +204,11 @@ impl Survey {
     }
 }
 
-/// The schema's fingerprint, as committed now.
-pub(crate) async fn fingerprint(session: &mut Session) -> Result<String, BaseTakeError> {
-    text(&session.one_row(FINGERPRINT).await?, 0)
+/// The schema's fingerprint, as committed now, and when that is by the source's clock: every change of the schema that it
+/// shows has a commit time up to then.
+pub(crate) async fn fingerprint(session: &mut Session) -> Result<(String, Timestamp), BaseTakeError> {
+    let row = session.one_row(FINGERPRINT).await?;
+    Ok((text(&row, 0)?, Timestamp::from_micros(number(&row, 1)?)))
 }
 
 async fn rows(session: &mut Session, sql: &str) -> Result<Vec<Row>, BaseTakeError> {

@@ -113,6 +113,7 @@ async fn unfinished(env: &LogEnv, source: &SourceName) -> Result<Vec<(BaseId, Ti
                 Named::Segment { .. }
                 | Named::Checkpoint { .. }
                 | Named::Boundary { .. }
+                | Named::Doomed { .. }
                 | Named::Hold { .. }
                 | Named::Rewrap { .. }
                 | Named::First { .. }

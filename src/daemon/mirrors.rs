@@ -274,7 +274,7 @@ pub fn follow(env: &LogEnv, mirrored: &Arc<Mirrored>, board: &Arc<Board>, beside
 fn keep_in_step(env: &LogEnv, mirrored: &Mirrored, beside: &mut JoinSet<()>) {
     for mirror in mirrored.mirrors() {
         let (mirror, first) = (Arc::clone(mirror), Arc::clone(&env.store));
-        beside.spawn(async move { mirror.follow(&*first).await });
+        beside.spawn(async move { mirror.follow(&first).await });
     }
 }
 

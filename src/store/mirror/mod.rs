@@ -5,6 +5,7 @@
 //!                     │
 //!                     └──▶ note (never waits) ──▶ follower ──▶ mirror      re-reads the bytes from the first store
 //!                              full? doubt ─────▶ compare listings ──▶ copy what is missing, in order
+//!                                                                       (what was put first, where it is still kept)
 //! ```
 //! * L1: what a required mirror lacks is not acknowledged. While one is away nothing new goes to the first store
 //!   either, so a long outage leaves no trail of half-done puts.
@@ -15,6 +16,7 @@
 //! * L9: a mirror that fails, hangs or is slow holds nothing up unless it is required.
 //! * L10: what the first store lacks is deleted from a mirror only where a proved boundary says that it was expired.
 
+mod copy;
 mod distant;
 mod follow;
 mod forget;
@@ -38,10 +40,11 @@ use tokio::sync::Notify;
 use crate::clock;
 use crate::clock::Clock;
 use crate::crypto::Sealed;
+use crate::crypto::stream::sha256;
 use crate::model::ObjectKey;
 use crate::store::error::{Op, Refusal, StoreError, StoreErrorKind};
 use crate::store::memory::size_of;
-use crate::store::mirror::sight::State;
+use crate::store::mirror::sight::{Note, State};
 use crate::store::{Kept, Part, Put, PutNew, Store, put_own};
 
 /// How patient a mirror is.
@@ -163,9 +166,9 @@ impl Mirror {
     }
 
     /// The object is durable in the first store. Returns at once, always (L9).
-    fn note(&self, key: &ObjectKey, bytes: u64) {
-        let now = self.clock.now();
-        self.change(|state| state.note(key.clone(), bytes, now));
+    fn note(&self, key: &ObjectKey, bytes: u64, hash: [u8; 32]) {
+        let note = Note { key: key.clone(), bytes, hash, at: self.clock.now() };
+        self.change(|state| state.note(note));
         self.wake.notify_one();
     }
 
@@ -233,6 +236,15 @@ impl Mirrored {
         self.mirrors.iter().filter(|mirror| mirror.duty == Duty::Required)
     }
 
+    /// Tells the mirrors that nobody waits for of an object that is durable in the first store.
+    fn note(&self, key: &ObjectKey, body: &Sealed) {
+        let mut hash = None;
+        for mirror in self.mirrors.iter().filter(|mirror| mirror.duty == Duty::BestEffort) {
+            let hash = *hash.get_or_insert_with(|| sha256(body.as_bytes()));
+            mirror.note(key, size_of(body.as_bytes()), hash);
+        }
+    }
+
     fn still_first(&self, key: &ObjectKey) -> Result<(), StoreError> {
         match self.deposed.why() {
             None => Ok(()),
@@ -287,10 +299,7 @@ impl Store for Mirrored {
             under_way.settled();
             return Ok(found);
         }
-        let bytes = size_of(body.as_bytes());
-        for mirror in self.mirrors.iter().filter(|mirror| mirror.duty == Duty::BestEffort) {
-            mirror.note(key, bytes);
-        }
+        self.note(key, &body);
         let forwarded = join_all(self.required().map(|mirror| mirror.forward(key, &body))).await;
         under_way.settled();
         self.still_first(key)?;

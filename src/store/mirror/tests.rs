@@ -134,7 +134,8 @@ fn world_of(first: &Arc<Far>, far: &Arc<Far>, duty: Duty, rule: MirrorRule) -> W
     let place = MirrorPlace { name: "second".to_owned(), duty, store, retention };
     let mirror = Arc::new(Mirror::new(place, rule, &deposed, &clock));
     let (follows, decides) = (Arc::clone(&mirror), Arc::<Far>::clone(first));
-    let follower = tokio::spawn(async move { follows.follow(&*decides).await });
+    let decides: Arc<dyn Store> = decides;
+    let follower = tokio::spawn(async move { follows.follow(&decides).await });
     let (first, far) = (Arc::clone(first), Arc::clone(far));
     let store = Mirrored::new(Arc::<Far>::clone(&first), vec![mirror], deposed);
     World { first, far, store, follower }

@@ -193,6 +193,49 @@ fn l5_an_old_first_store_that_went_on_alone_is_told_as_another_history() {
     assert_eq!(shop.restored("latest", "after_loss", SUM), "30|435", "the base after the gap holds all");
 }
 
+/// Row of a mirror: the first store's verification says nothing about it, and it says nothing about the first store.
+#[test]
+fn l11_a_mirror_is_verified_by_itself_and_its_damage_is_an_alarm_that_stops_no_expiry() {
+    let shop = with_mirror(false);
+    let config = fs::read_to_string(shop.path("holdfast.toml")).unwrap();
+    shop.write(
+        "holdfast.toml",
+        &format!("{config}[verify]\nquick = \"1s\"\nfull = \"1s\"\n[retention]\ndelete = true\n"),
+    );
+    let daemon = shop.capturing();
+    rows(&shop, 0, 10);
+    shop.settle();
+    wait_for_phase(&shop, "in step");
+    let job = |name: &str, mirror: Value| {
+        let status = shop.json(&["status"]);
+        let found = status["jobs"].as_array().unwrap().iter().find(|job| job["job"] == name && job["mirror"] == mirror);
+        found.cloned().unwrap_or(Value::Null)
+    };
+    let succeeded =
+        || ["quick-verify", "verify"].iter().all(|name| job(name, "two".into())["last_success"].is_string());
+    eventually("the mirror was verified", || succeeded().then_some(()), || shop.json(&["status"]).to_string());
+    let victim = shop.path("two/log/main").join("0000000000000002.seg");
+    let whole = fs::read(&victim).unwrap();
+    let mut broken = whole.clone();
+    let middle = broken.len() / 2;
+    broken[middle] ^= 1;
+    fs::write(&victim, &broken).unwrap();
+    let alarms = || shop.json(&["status"])["alarms"].to_string();
+    let damaged = || alarms().contains("A job found damage in the store (verify of mirror two");
+    eventually("its damage is an alarm", || damaged().then_some(()), &alarms);
+    assert!(alarms().contains("0000000000000002.seg"), "{}", alarms());
+    assert!(job("verify", Value::Null)["last_failure"].is_null(), "the first store is sound");
+    assert!(shop.ok(&["status"]).stdout.contains("job verify of mirror two: "));
+    assert_eq!(daemon.stop().0, exit::DONE);
+    let found = shop.expect(&["run", "--jobs", "verify"], exit::DAMAGED);
+    assert!(found.stdout.contains("verify of mirror two: A job found damage in the store"), "{found:?}");
+    assert!(found.stdout.contains("`holdfast verify --store two` names all"), "{found:?}");
+    // The first store lets go what has expired, as it would without a mirror.
+    shop.ok(&["run", "--jobs", "expire"]);
+    fs::write(&victim, &whole).unwrap();
+    shop.ok(&["run", "--jobs", "verify"]);
+}
+
 fn holds(shop: &Shop, more: &[&str]) -> Value {
     shop.json(&[&["hold", "list"], more].concat())["holds"].clone()
 }

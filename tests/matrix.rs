@@ -77,6 +77,7 @@ const ROWS: [Row; 23] = [
     ("S13", "clocks that stand apart", "L10 L11 LIVE", &[
         "s13_l11_clocks_too_far_apart_are_a_typed_stop_that_names_the_remedy_and_ends_when_they_are_set",
         "s13_live_a_request_that_was_signed_by_a_wrong_clock_is_signed_again_by_the_stores",
+        "s13_live_a_daemon_whose_clock_is_minutes_or_days_off_captures_into_a_bucket_that_checks_signatures",
         "s13_what_time_a_server_says_it_is_decides_nothing",
         "s13_l10_nothing_is_deleted_by_a_clock_alone",
         "s13_l10_a_clock_that_jumped_ahead_deletes_nothing_and_says_so",

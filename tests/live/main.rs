@@ -53,6 +53,7 @@ mod servers;
 mod session;
 mod shop;
 mod site;
+mod skew;
 mod surface;
 mod tampered;
 mod tour;

@@ -366,6 +366,7 @@ async fn whoever_mirrors_copies_every_kind_of_object_under_the_policy_of_a_mirro
             duty: Duty::BestEffort,
             store: Arc::clone(&second),
             retention: None,
+            sources: Vec::new(),
         };
         let copied = Mirror::new(place, rule, &Deposed::default(), &clock).catch_up_once(&first).await;
         assert_eq!(copied.is_ok(), may, "{copied:?}");

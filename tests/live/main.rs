@@ -37,6 +37,7 @@ mod mirrors;
 #[path = "../kms/moto.rs"]
 mod kms_moto;
 mod mistakes;
+mod neighbours;
 mod physical;
 mod pipeline;
 mod points;

@@ -12,7 +12,7 @@ const TABLE: &str = "create table t (id int primary key, v text)";
 const SUM: &str = "select count(*), coalesce(sum(id), 0) from t";
 
 /// A configuration with two stores in this order.
-fn configure(shop: &Shop, file: &str, stores: [&str; 2], required: bool) -> Holdfast {
+pub(crate) fn configure(shop: &Shop, file: &str, stores: [&str; 2], required: bool) -> Holdfast {
     let [first, second] = stores;
     let required = if required { "required = true\n" } else { "" };
     let text = format!(
@@ -25,7 +25,7 @@ fn configure(shop: &Shop, file: &str, stores: [&str; 2], required: bool) -> Hold
 }
 
 /// A shop with the stores `one` and `two`, initialised, with a base.
-fn with_mirror(required: bool) -> Shop {
+pub(crate) fn with_mirror(required: bool) -> Shop {
     let shop = Shop::with(&[]);
     configure(&shop, "holdfast.toml", ["one", "two"], required);
     shop.sql(TABLE);
@@ -34,13 +34,13 @@ fn with_mirror(required: bool) -> Shop {
     shop
 }
 
-fn rows(shop: &Shop, from: i32, to: i32) {
+pub(crate) fn rows(shop: &Shop, from: i32, to: i32) {
     for id in from..to {
         shop.sql(&format!("insert into t values ({id}, 'row')"));
     }
 }
 
-fn objects(store: &Path) -> Vec<String> {
+pub(crate) fn objects(store: &Path) -> Vec<String> {
     let all = files(store).into_iter().map(|path| path.strip_prefix(store).unwrap().to_str().unwrap().to_owned());
     all.filter(|name| !name.starts_with(".holdfast")).collect()
 }
@@ -222,7 +222,7 @@ fn l11_a_mirror_is_verified_by_itself_and_its_damage_is_an_alarm_that_stops_no_e
     fs::write(&victim, &broken).unwrap();
     let alarms = || shop.json(&["status"])["alarms"].to_string();
     let damaged = || alarms().contains("A job found damage in the store (verify of mirror two");
-    eventually("its damage is an alarm", || damaged().then_some(()), &alarms);
+    eventually("its damage is an alarm", || damaged().then_some(()), alarms);
     assert!(alarms().contains("0000000000000002.seg"), "{}", alarms());
     assert!(job("verify", Value::Null)["last_failure"].is_null(), "the first store is sound");
     assert!(shop.ok(&["status"]).stdout.contains("job verify of mirror two: "));

@@ -93,7 +93,7 @@ fn mirrored([first, second, third]: [Fixture; 3]) -> Fixture {
     };
     let follow = |(name, duty, mirror): (&str, Duty, &Fixture)| {
         let store = Arc::clone(&mirror.store);
-        let place = MirrorPlace { name: name.to_owned(), duty, store, retention: None };
+        let place = MirrorPlace { name: name.to_owned(), duty, store, retention: None, sources: Vec::new() };
         let mirror = Arc::new(Mirror::new(place, rule, &deposed, &clock));
         let (follows, decides) = (Arc::clone(&mirror), Arc::clone(&first.store));
         tokio::spawn(async move { follows.follow(&decides).await });

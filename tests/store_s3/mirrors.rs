@@ -72,7 +72,8 @@ fn mirror_in(store: Arc<dyn Store>, deposed: &Deposed) -> Arc<Mirror> {
         whole_every: Duration::from_hours(1),
     };
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let place = MirrorPlace { name: "second".to_owned(), duty: Duty::BestEffort, store, retention: None };
+    let place =
+        MirrorPlace { name: "second".to_owned(), duty: Duty::BestEffort, store, retention: None, sources: Vec::new() };
     Arc::new(Mirror::new(place, rule, deposed, &clock))
 }
 

@@ -75,7 +75,10 @@ impl Mirror {
     fn failed(&self, error: &PassError) {
         let phase = match error {
             PassError::First(_) | PassError::Mirror(_) => Phase::Away,
-            PassError::OtherHistory { .. } | PassError::Deposed(_) | PassError::Order(_) => Phase::Refused,
+            PassError::OtherHistory { .. }
+            | PassError::OtherSite { .. }
+            | PassError::Deposed(_)
+            | PassError::Order(_) => Phase::Refused,
         };
         let mut why = error.to_string();
         let mut cause = error.source();

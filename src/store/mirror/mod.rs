@@ -42,6 +42,7 @@ use crate::clock::Clock;
 use crate::crypto::Sealed;
 use crate::crypto::stream::sha256;
 use crate::model::ObjectKey;
+use crate::model::SourceName;
 use crate::store::error::{Op, Refusal, StoreError, StoreErrorKind};
 use crate::store::memory::size_of;
 use crate::store::mirror::sight::{Note, State};
@@ -84,6 +85,7 @@ pub struct Mirror {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     retention: Option<Arc<dyn Retention>>,
+    sources: Vec<SourceName>,
     deposed: Deposed,
     state: Mutex<State>,
     /// Held while an object is copied or deleted, so that what was read before a deletion is not put behind it.
@@ -104,16 +106,18 @@ pub struct MirrorPlace {
     pub store: Arc<dyn Store>,
     /// What tells it what has expired; `None` if this process may not delete.
     pub retention: Option<Arc<dyn Retention>>,
+    /// The sources that are captured here, also before the first store holds anything of them.
+    pub sources: Vec<SourceName>,
 }
 
 impl Mirror {
     /// A mirror of which nothing is known yet.
     pub fn new(place: MirrorPlace, rule: MirrorRule, deposed: &Deposed, clock: &Arc<dyn Clock>) -> Self {
-        let MirrorPlace { name, duty, store, retention } = place;
+        let MirrorPlace { name, duty, store, retention, sources } = place;
         let state = Mutex::new(State::new(clock.now(), clock.tick()));
         let (deposed, clock) = (deposed.clone(), Arc::clone(clock));
         let (changing, wake, moved) = (tokio::sync::Mutex::new(()), Notify::new(), Notify::new());
-        Self { name, duty, rule, store, clock, retention, deposed, state, changing, wake, moved }
+        Self { name, duty, rule, store, clock, retention, sources, deposed, state, changing, wake, moved }
     }
 
     /// What commands and metrics call it.

@@ -45,6 +45,15 @@ pub enum PassError {
         /// How the two are related.
         kin: Kin,
     },
+    /// The mirror holds a log of which the first store has nothing.
+    #[error(
+        "the mirror holds a log of source {of}, which the first store does not have: another installation is pointed at \
+         this place, or the first store lost that log; give each installation a folder or a prefix of its own"
+    )]
+    OtherSite {
+        /// Whose log.
+        of: SourceName,
+    },
     /// Another store was made the first one.
     #[error("{0}")]
     Deposed(String),
@@ -115,10 +124,25 @@ impl Mirror {
         Ok(())
     }
 
-    /// A mirror that knows of a later change of the first store ends this one's reign (L5).
+    /// A mirror that knows of a later change of the first store ends this one's reign (L5), if it is a mirror of ours: what
+    /// another installation says in its own place about the order of its stores says nothing about ours.
     pub(crate) async fn same_order(&self, first: &dyn Store) -> Result<(), PassError> {
         let asked = self.clock.tick();
         self.change(|state| state.order_at = asked);
+        // In this order: what is in the mirror is in the first store before.
+        let theirs = sources(&*self.store).await.map_err(PassError::Mirror)?;
+        let ours = sources(first).await.map_err(PassError::First)?;
+        let alone = theirs.iter().find(|source| !ours.contains(source)).cloned();
+        let known = || ours.iter().chain(&self.sources);
+        let is_ours = known().next().is_none() || theirs.iter().any(|source| known().any(|ours| ours == source));
+        match alone {
+            Some(of) if !is_ours => Err(PassError::OtherSite { of }),
+            Some(of) => self.still_first(first).await.and(Err(PassError::OtherSite { of })),
+            None => self.still_first(first).await,
+        }
+    }
+
+    async fn still_first(&self, first: &dyn Store) -> Result<(), PassError> {
         let ours = order::newest(first).await.map_err(|error| told(error, PassError::First))?;
         let theirs = order::newest(&*self.store).await.map_err(|error| told(error, PassError::Mirror))?;
         let Some(theirs) = theirs else { return Ok(()) };
@@ -161,11 +185,6 @@ impl Mirror {
         for prefix in layout::MIRRORED {
             if prefix == layout::LOGS_PREFIX {
                 let all = sources(first).await.map_err(PassError::First)?;
-                let theirs = sources(&*self.store).await.map_err(PassError::Mirror)?;
-                if let Some(alone) = theirs.iter().find(|source| !all.contains(source)) {
-                    let key = layout::segment(alone, Slot::FIRST);
-                    return Err(PassError::OtherHistory { key, kin: Kin::Stranger });
-                }
                 for source in all {
                     let after = if depth == Depth::Tail { self.known_up_to(&source).await? } else { None };
                     if depth == Depth::Tail && self.slept_through(first, &source).await? {

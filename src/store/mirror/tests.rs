@@ -131,7 +131,7 @@ fn world_of(first: &Arc<Far>, far: &Arc<Far>, duty: Duty, rule: MirrorRule) -> W
     let (deposed, retention): (_, Option<Arc<dyn Retention>>) =
         (Deposed::default(), Some(Arc::new(Believes(vec![EXPIRED]))));
     let store: Arc<dyn Store> = Arc::<Far>::clone(far);
-    let place = MirrorPlace { name: "second".to_owned(), duty, store, retention };
+    let place = MirrorPlace { name: "second".to_owned(), duty, store, retention, sources: Vec::new() };
     let mirror = Arc::new(Mirror::new(place, rule, &deposed, &clock));
     let (follows, decides) = (Arc::clone(&mirror), Arc::<Far>::clone(first));
     let decides: Arc<dyn Store> = decides;

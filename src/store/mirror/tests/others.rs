@@ -75,6 +75,31 @@ async fn l5_somebody_elses_store_gets_nothing_not_even_our_order_of_stores() {
     assert_eq!(world.far.taken(), Vec::<String>::new());
 }
 
+/// One key, sources of other names: the key does not tell the two apart, and neither does the order of stores.
+#[tokio::test]
+async fn l5_another_sites_place_is_told_as_that_whenever_it_shows_and_its_order_of_stores_deposes_nobody() {
+    for before in [true, false] {
+        let (first, far): (Arc<Far>, Arc<Far>) = Default::default();
+        first.inner.put_new(&segment(1), body(1, 1, 1)).await.unwrap();
+        let world = if before { None } else { Some(world_of(&first, &far, Duty::BestEffort, RULE)) };
+        if let Some(world) = &world {
+            world.catches_up().await;
+        }
+        far.inner.put_new(&layout::segment(&"other".parse().unwrap(), Slot::FIRST), body(1, 1, 3)).await.unwrap();
+        if before {
+            order::write(&far.inner, &Claim { number: 3, name: "theirs".to_owned() }).await.unwrap();
+        }
+        let world = world.unwrap_or_else(|| world_of(&first, &far, Duty::BestEffort, RULE));
+        let told = |sight: &MirrorSight| {
+            let why = sight.trouble.clone().unwrap_or_default();
+            sight.phase == Phase::Refused && why.contains("source other") && why.contains("a prefix of its own")
+        };
+        world.until("it is told", told).await;
+        world.put(&segment(2), &body(2, 1, 1)).await.expect("capture goes on");
+        assert!(!far.taken().iter().any(|name| *name == segment(2).to_string()), "nothing more goes there");
+    }
+}
+
 #[tokio::test]
 async fn l5_two_daemons_one_on_each_side_never_both_go_on() {
     #[rustfmt::skip]

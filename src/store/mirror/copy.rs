@@ -56,9 +56,10 @@ pub(crate) async fn first_put(first: &Arc<dyn Store>) -> Result<Arc<dyn Store>, 
 }
 
 impl Mirror {
-    /// Copies what was noted, in the order in which it became durable.
-    pub(crate) async fn drain(&self, first: &Arc<dyn Store>) -> Result<(), PassError> {
-        while let Some(note) = { self.state().next_note() } {
+    /// Copies what was noted, in the order in which it became durable, until there is another doubt than `doubt`: what was
+    /// noted behind that may stand behind something that the mirror lacks.
+    pub(crate) async fn drain(&self, first: &Arc<dyn Store>, doubt: u64) -> Result<(), PassError> {
+        while let Some(note) = { self.state().note_within(doubt) } {
             if self.bring_parts(&**first, &note.key).await? {
                 self.copy_noted(first, &note).await?;
             }

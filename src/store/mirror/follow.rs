@@ -49,7 +49,17 @@ impl Mirror {
         } else if self.clock.tick().since(self.state().order_at) >= self.rule.wait_max {
             self.same_order(&**first).await?;
         }
-        self.drain(first).await
+        match self.settled_doubt() {
+            Some(doubt) => self.drain(first, doubt).await,
+            // Something happened meanwhile: what is noted behind it waits for the next comparison.
+            None => Ok(()),
+        }
+    }
+
+    /// The doubt up to which everything was compared, if there is none behind it.
+    fn settled_doubt(&self) -> Option<u64> {
+        let state = self.state();
+        (!state.needs_pass()).then(|| state.doubts())
     }
 
     fn whole_is_due(&self) -> bool {

@@ -23,6 +23,10 @@ use crate::store::mirror::merge::{Difference, Merge};
 use crate::store::order::{self, OrderError};
 use crate::store::{Part, Store};
 
+/// Slots that may be under way at once, as slots are counted.
+#[expect(clippy::as_conversions, reason = "widening, in a constant, where `From` cannot be called yet")]
+const IN_FLIGHT_PUTS: u64 = IN_FLIGHT_PUTS_MAX as u64;
+
 /// Missing objects whose size is asked; the others are taken to be as large on average.
 const SIZED_MAX: u64 = 32;
 
@@ -263,11 +267,18 @@ impl Mirror {
         asked: &mut Asked,
     ) -> Result<u64, PassError> {
         let mut merge = Merge::new(&**first, &*self.store, prefix, after.clone());
-        let mut lacks = 0_u64;
+        let (mut lacks, mut holes) = (0_u64, Holes::default());
         while let Some(difference) = merge.next().await? {
             match difference {
-                Difference::Common(_) => {}
-                Difference::Missing(key) => self.bring(first, &key, doubt).await?,
+                Difference::Common(key) => holes.pass(&key),
+                Difference::Missing(key) => {
+                    for hole in holes.in_front_of(&key) {
+                        if self.copy(&**first, &hole).await? != Copied::Gone {
+                            holes.open.retain(|open| *open != hole);
+                        }
+                    }
+                    self.bring(first, &key, doubt).await?;
+                }
                 Difference::Surplus(key) => lacks = lacks.saturating_add(self.surplus(&**first, &key, asked).await?),
             }
         }
@@ -287,7 +298,7 @@ impl Mirror {
             ) => {}
             Some(Named::Checkpoint { .. } | Named::BasePart { .. } | Named::Manifest { .. }) => {
                 // The log went on meanwhile; a checkpoint may list what the comparison of the log did not see.
-                self.drain(first).await?;
+                self.drain(first, doubt).await?;
                 if self.state().doubts() != doubt {
                     return Ok(());
                 }
@@ -301,6 +312,38 @@ impl Mirror {
             self.want_whole();
         }
         Ok(())
+    }
+}
+
+/// Slots of a log that a listing left out because their puts were under way: those of one writer end in any order. A listing
+/// shows what came behind them; what comes behind the next fence must not arrive before they do.
+#[derive(Default)]
+struct Holes {
+    last: Option<Slot>,
+    open: VecDeque<ObjectKey>,
+}
+
+impl Holes {
+    /// The walk has come to that name.
+    fn pass(&mut self, key: &ObjectKey) {
+        let Some(Named::Segment { source, slot }) = layout::parse(key) else { return };
+        let within =
+            |hole: &Slot| usize::try_from(slot.get() - hole.get()).is_ok_and(|far| far <= 2 * IN_FLIGHT_PUTS_MAX);
+        let mut next = self.last.map_or(slot, Slot::next);
+        // Beyond what may be under way an object is lost, and no walk waits for it.
+        next = next.max(Slot::new(slot.get().saturating_sub(2 * IN_FLIGHT_PUTS)));
+        while next < slot {
+            self.open.push_back(layout::segment(&source, next));
+            next = next.next();
+        }
+        self.open.retain(|hole| matches!(layout::parse(hole), Some(Named::Segment { slot, .. }) if within(&slot)));
+        self.last = Some(slot);
+    }
+
+    /// What may have been put meanwhile in front of that name.
+    fn in_front_of(&mut self, key: &ObjectKey) -> Vec<ObjectKey> {
+        self.pass(key);
+        self.open.iter().cloned().collect()
     }
 }
 

@@ -227,8 +227,9 @@ impl State {
         self.notes.clear();
     }
 
-    pub(crate) fn next_note(&self) -> Option<Note> {
-        self.notes.front().cloned()
+    /// The next note, as long as there is no doubt but that one.
+    pub(crate) fn note_within(&self, doubt: u64) -> Option<Note> {
+        self.notes.front().filter(|_| self.doubts == doubt).cloned()
     }
 
     /// The note was seen to; it may have been forgotten meanwhile.

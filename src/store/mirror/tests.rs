@@ -308,7 +308,7 @@ async fn a_mirror_never_shows_a_base_before_its_parts() {
     // A note alone, without its parts' notes, brings the parts along.
     let manifest = layout::manifest(&main(), base);
     world.mirror().change(|state| {
-        while let Some(note) = state.next_note().filter(|note| note.key != manifest) {
+        while let Some(note) = state.note_within(state.doubts()).filter(|note| note.key != manifest) {
             state.done(&note);
         }
     });

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use crate::chaos::faults::Mischief;
 use crate::chaos::upstream::{Nobody, Upstream};
 use crate::daemon::pipeline::{Ended, Pipeline, PipelineError};
+use crate::daemon::policy::{self, Verdict};
 use crate::log::context::NoContext;
 use crate::log::{CutRule, LogEnv, LogError, Reign, Writer, fence};
 use crate::model::{Epoch, SourceName};
@@ -90,7 +91,7 @@ impl Process {
         let Surroundings { env, source, rule, upstream, mischief } = &self.around;
         let reign = match taken {
             Ok(reign) => reign,
-            Err(error) => return self.trouble(&error),
+            Err(error) => return self.trouble(&error.into()),
         };
         mischief.note(format!("{} reigns: epoch {} from {}", self.number, reign.epoch, reign.cursor.to.get()));
         self.epoch = Some(reign.epoch);
@@ -119,42 +120,50 @@ impl Process {
                 self.around.mischief.broke("live", &format!("a pipeline ended by itself: {ended:?}"));
                 State::Waiting(1)
             }
-            Err(PipelineError::Log(error)) => self.trouble(&error),
-            Err(PipelineError::Source(_)) => State::Waiting(self.around.mischief.below(10)),
+            Err(error) => self.trouble(&error),
         }
     }
 
     /// What the daemon's supervisor does about it.
-    fn trouble(&mut self, error: &LogError) -> State {
+    fn trouble(&mut self, error: &PipelineError) -> State {
+        if let PipelineError::Log(error) = error {
+            self.around.mischief.note(format!("{}: {error}", self.number));
+            self.judge(error);
+        }
+        if let PipelineError::Log(LogError::FenceUndecided { epoch, .. }) = error {
+            self.epoch = Some(*epoch);
+        }
+        match policy::verdict(error).0 {
+            Verdict::Fenced => State::Stopped,
+            // Whoever gives up is started again, by a service manager or by somebody who has looked.
+            Verdict::Again(_) | Verdict::Busy | Verdict::GiveUp => State::Waiting(self.around.mischief.below(10)),
+        }
+    }
+
+    /// Trouble that nothing in this world can have caused is a law that was broken.
+    fn judge(&self, error: &LogError) {
         let mischief = &self.around.mischief;
-        mischief.note(format!("{}: {error}", self.number));
         match error {
             LogError::Fenced { theirs, .. } => {
                 if !mischief.taken_by_another(*theirs, self.number) {
                     mischief.broke("l5", "a process was fenced by nobody but itself");
                 }
-                return State::Stopped;
             }
-            LogError::Twin { .. } => {
-                mischief.broke("l5", "two writers used one epoch");
-                return State::Stopped;
-            }
-            LogError::FenceUndecided { epoch, .. } => self.epoch = Some(*epoch),
+            LogError::Twin { .. } => mischief.broke("l5", "two writers used one epoch"),
             LogError::Slept { .. } => {
                 let rivals = self.epoch.is_some_and(|ours| mischief.outranked(ours, self.number));
                 if !mischief.has_expired() || !rivals {
                     mischief.broke("l5", "a writer slept through an expiry, or a reign, that never was");
                 }
-                return State::Stopped;
             }
             LogError::Disordered { what } => mischief.broke("l2", what),
             LogError::Store(_)
             | LogError::Object(_)
             | LogError::Key(_)
             | LogError::Missing { .. }
+            | LogError::FenceUndecided { .. }
             | LogError::Overtaken { .. }
             | LogError::Latched => {}
         }
-        State::Waiting(mischief.below(10))
     }
 }

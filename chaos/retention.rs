@@ -163,6 +163,7 @@ async fn run(
     let known = |taken: &Taken| KnownBase {
         base: taken.base,
         point: taken.point,
+        begins: taken.point,
         taken_at: taken.taken_at,
         finished_at: taken.taken_at,
         continues: true,

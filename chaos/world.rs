@@ -141,6 +141,7 @@ impl World {
         self.expire_at_last();
         self.judge();
         let (env, source) = (&self.pristine, &self.around.source);
+        // A log that says no beginning, or that cannot be read, was judged just now.
         let begins = now(laws::begins(env, source, self.ledger())).ok().flatten().unwrap_or(Position::ZERO);
         let upstream = (&*self.upstream, begins);
         let damaged = laws::l4_no_silent_corruption::check_damaged(env, &self.memory, source, upstream, &self.mischief);

@@ -21,6 +21,7 @@ use holdfast::codec::record;
 use holdfast::codec::rowsum::RowSplitter;
 use holdfast::codec::segment::Header;
 use holdfast::codec::segment::Suite;
+use holdfast::codec::session::SessionRecord;
 use holdfast::codec::sqltext;
 use holdfast::codec::trailer::{TRAILER_BYTES, Trailer};
 use holdfast::codec::wire::Reader;
@@ -48,13 +49,14 @@ struct Decoder {
 }
 
 #[rustfmt::skip]
-const DECODERS: [Decoder; 14] = [
+const DECODERS: [Decoder; 15] = [
     Decoder { name: "record",           decode: records,          samples: frames_of_records },
     Decoder { name: "frame",            decode: frame,            samples: packed_frames },
     Decoder { name: "header",           decode: header,           samples: sealed_objects },
     Decoder { name: "trailer",          decode: trailer,          samples: trailers },
     Decoder { name: "footer",           decode: footer,           samples: footers },
     Decoder { name: "gap",              decode: gap,              samples: gaps },
+    Decoder { name: "session",          decode: session,          samples: sessions },
     Decoder { name: "checkpoint",       decode: checkpoint,       samples: checkpoints },
     Decoder { name: "sealed object",    decode: object,           samples: sealed_objects },
     Decoder { name: "wire",             decode: wire,             samples: captured_messages },
@@ -101,6 +103,12 @@ fn footer(bytes: &[u8]) {
 fn gap(bytes: &[u8]) {
     if let Ok(gap) = Gap::decode(bytes) {
         assert_eq!(gap.encode(), bytes);
+    }
+}
+
+fn session(bytes: &[u8]) {
+    if let Ok(session) = SessionRecord::decode(bytes) {
+        assert_eq!(SessionRecord::decode(session.encode().as_bytes()), Ok(session));
     }
 }
 
@@ -232,6 +240,14 @@ fn rows(bytes: &[u8]) {
 fn captured_messages() -> Vec<Vec<u8>> {
     let lines = [include_str!("golden/pgoutput/messages.hex"), include_str!("golden/pgoutput/binary.hex")];
     lines.iter().flat_map(|text| text.lines()).map(|line| hex::decode(line).unwrap()).collect()
+}
+
+fn sessions() -> Vec<Vec<u8>> {
+    vec![
+        include_bytes!("golden/v1/session.json").to_vec(),
+        include_bytes!("golden/v1/session-before-publications.json").to_vec(),
+        include_bytes!("golden/v1/session-server.json").to_vec(),
+    ]
 }
 
 fn manifests() -> Vec<Vec<u8>> {

@@ -18,6 +18,7 @@ use holdfast::codec::frame::pack;
 use holdfast::codec::gap::{Gap, GapTable, Reason};
 use holdfast::codec::record;
 use holdfast::codec::segment::{Flags, Header, ObjectKind, Suite};
+use holdfast::codec::session::SessionRecord;
 use holdfast::crypto::file::{FileKey, KeyFile};
 use holdfast::crypto::recovery::RecoveryIdentity;
 use holdfast::crypto::{Keyring, Sealed};
@@ -26,7 +27,7 @@ use holdfast::log::checkpoint::Checkpoint;
 use holdfast::log::object::{Object, Seal, draft};
 use holdfast::log::rewrap::{self, Rewrapped};
 use holdfast::log::{Entry, Hold, LogEnv, Segment, boundary};
-use holdfast::model::{BaseId, Commit, Epoch, Kind, LogId, ObjectKey, Piece, Position, Record, Role};
+use holdfast::model::{BaseId, Commit, Epoch, Kind, LogId, Lsn, ObjectKey, Piece, Position, Record, Role};
 use holdfast::model::{Slot, SourceName, Timestamp, Xid};
 use holdfast::store::{MemoryStore, Part, layout};
 
@@ -269,6 +270,30 @@ fn a_hold_of_version_1_says_what_is_kept() {
     let bytes = golden("hold.bin", hold.seal(&mut seal).unwrap().as_bytes());
     let object = open(&layout::hold(&main_source(), &hold.name), bytes);
     assert_eq!(Hold::read(object).unwrap(), hold);
+}
+
+#[test]
+fn the_record_of_a_session_of_version_1_says_which_server_and_where() {
+    let server = SessionRecord::of_server(7_523_446_218_947_563_214, 1);
+    let before_publications = SessionRecord {
+        database: Some("shop".to_owned()),
+        server_version: Some(150_020),
+        slot: Some("holdfast_main".to_owned()),
+        start: Some(Lsn::new(0x300_0148)),
+        ..server.clone()
+    };
+    let publications = Some(vec!["holdfast".to_owned(), "holdfast_keyed".to_owned()]);
+    let whole = SessionRecord { publications, ..before_publications.clone() };
+    #[rustfmt::skip]
+    let files = [
+        ("session.json",                        whole),
+        ("session-before-publications.json",    before_publications),
+        ("session-server.json",                 server),
+    ];
+    for (name, session) in files {
+        let bytes = golden(name, session.encode().as_bytes());
+        assert_eq!(SessionRecord::decode(&bytes), Ok(session), "{name}");
+    }
 }
 
 #[test]

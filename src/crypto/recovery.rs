@@ -162,12 +162,13 @@ impl RecoveryIdentity {
     }
 }
 
+/// The 32 bytes that a text stands for. What is wrong with one that stands for none is told to nobody: the text may be a
+/// secret, and errors quote what they are about.
 fn parse(text: &str, prefix: Hrp) -> Option<[u8; 32]> {
-    let checked = CheckedHrpstring::new::<Bech32>(text).ok().filter(|checked| checked.hrp() == prefix)?;
-    let mut bytes = Zeroizing::new(checked.byte_iter().collect::<Vec<u8>>());
-    let key = bytes.as_slice().try_into().ok();
-    bytes.zeroize();
-    key
+    let Ok(checked) = CheckedHrpstring::new::<Bech32>(text) else { return None };
+    let bytes = Zeroizing::new(checked.byte_iter().collect::<Vec<u8>>());
+    let right = checked.hrp() == prefix && bytes.len() == 32;
+    if right { bytes.first_chunk().copied() } else { None }
 }
 
 fn zero_nonce() -> Nonce {

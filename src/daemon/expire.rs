@@ -164,6 +164,7 @@ impl Looked {
         let base = |base: &BaseFact| KnownBase {
             base: base.base,
             point: base.point.position(),
+            begins: base.begins.position(),
             taken_at: base.taken_at,
             finished_at: base.finished_at,
             continues: self.facts.continues(base),
@@ -315,7 +316,7 @@ async fn records_of_gaps(
 fn record(slot: Slot, gap: &Gap, facts: &Facts) -> KnownGap {
     let nowhere = PlacedGap { gap: gap.clone(), place: Position::new(u64::MAX) };
     let placed = facts.gaps.iter().find(|placed| placed.gap == *gap).unwrap_or(&nowhere);
-    let torn = |base: &BaseFact| placed.place > base.point.position() && gap.time <= base.finished_at;
+    let torn = |base: &BaseFact| placed.place > base.begins.position() && gap.time <= base.finished_at;
     let tears = gap.reason == Reason::SchemaChanged && facts.bases.iter().any(torn);
     KnownGap { slot, place: placed.place, lossy: placed.is_lossy(), tears }
 }

@@ -20,7 +20,8 @@ impl LastServer {
         Self(state_dir.join(format!("last-server-{source}.json")))
     }
 
-    /// What stands in it, in the words of a session's record; `None` where there is none.
+    /// What stands in it, in the words of a session's record; `None` where there is none, or none that can be read: whoever
+    /// asks says then that it compares less.
     pub fn recall(&self) -> Option<Bytes> {
         std::fs::read(&self.0).ok().map(Bytes::from)
     }

@@ -6,12 +6,12 @@
 use std::time::Duration;
 
 use crate::clock::{Clock, sleep, timeout};
+use crate::codec::session::SessionRecord;
 use crate::connect::{ConnectError, ConnectTarget, Mode, Session};
 use crate::log::scrub::{Finding, Outcome, ScrubReport, Verdict, Watch};
 use crate::log::session::last_session;
 use crate::log::{History, LogEnv, LogError};
 use crate::model::{Lsn, SourceName};
-use crate::restore::scan::started;
 use crate::source::postgres::slot;
 use crate::store::layout;
 
@@ -117,7 +117,10 @@ pub async fn compare(
 /// Where the last session's stream began: beyond the log's end only where a gap was written down with it.
 async fn began(env: &LogEnv, source: &SourceName, history: &History) -> Result<Lsn, LogError> {
     match last_session(env, source, history).await? {
-        Some(session) => started(&session.wire).map(Lsn::from).map_err(|error| session.unreadable(error)),
+        Some(session) => {
+            let began = SessionRecord::decode(&session.wire).and_then(|record| record.began());
+            began.map_err(|error| session.unreadable(error))
+        }
         None => Ok(Lsn::ZERO),
     }
 }

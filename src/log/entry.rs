@@ -9,7 +9,8 @@ use bytes::BufMut;
 
 use crate::codec::segment::{Flags, Header, ObjectKind};
 use crate::codec::wire::{Reader, WireError};
-use crate::model::{Epoch, Position, Slot, Timestamp};
+use crate::log::error::{ObjectError, ObjectErrorKind};
+use crate::model::{Epoch, ObjectKey, Position, Slot, Timestamp};
 
 /// The length of an encoded entry.
 pub const ENTRY_BYTES: usize = 107;
@@ -69,6 +70,12 @@ impl Entry {
     pub fn agrees_with(&self, header: &Header) -> bool {
         let theirs = Self::of_header(header);
         Self { void: false, bytes: 0, hash: None, ..self.clone() } == theirs
+    }
+
+    /// Refuses an object whose header is another's than the list says: it was put in this one's place (L4).
+    pub fn check(&self, key: &ObjectKey, header: &Header) -> Result<(), ObjectError> {
+        let kind = ObjectErrorKind::Misplaced { what: "what the list says of it" };
+        if self.agrees_with(header) { Ok(()) } else { Err(ObjectError { key: key.clone(), kind }) }
     }
 
     /// Appends the entry's bytes.

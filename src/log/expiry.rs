@@ -19,9 +19,9 @@ use crate::log::entry::Entry;
 use crate::log::env::LogEnv;
 use crate::log::error::{LogError, ObjectError, ObjectErrorKind};
 use crate::log::history::History;
-use crate::log::object::{Object, Seal};
+use crate::log::object::{self, Object, Seal};
 use crate::log::retention::Doomed;
-use crate::model::limits::{HEADER_BYTES_MAX, LIST_PAGE_KEYS_MAX};
+use crate::model::limits::LIST_PAGE_KEYS_MAX;
 use crate::model::{BaseId, ObjectKey, Slot, SourceName};
 use crate::step::Step;
 use crate::store::layout::{self, Named};
@@ -55,14 +55,9 @@ pub async fn prove(env: &LogEnv, source: &SourceName, entry: &Entry) -> Result<H
         Err(error) if error.kind == StoreErrorKind::Missing => return Err(LogError::Missing { key }),
         Err(error) => return Err(error.into()),
     };
-    let mut object = Object::open(env, &key, bytes).await?;
-    while object.next_frame()?.is_some() {}
-    object.footer()?;
-    if entry.agrees_with(&object.header) {
-        Ok(object.header)
-    } else {
-        Err(ObjectError { key, kind: ObjectErrorKind::Misplaced { what: "what the list says of it" } }.into())
-    }
+    let header = Object::prove(env, &key, bytes).await?;
+    entry.check(&key, &header)?;
+    Ok(header)
 }
 
 /// Makes the boundary durable behind which everything is doomed. Nothing is deleted yet.
@@ -186,17 +181,16 @@ impl Work<'_> {
         if let Some(kind) = self.kinds.get(&slot) {
             return Ok(Some(*kind == ObjectKind::Fence));
         }
-        let bytes = u64::try_from(HEADER_BYTES_MAX).unwrap_or(u64::MAX);
-        let start = match self.env.store.get(key, Part::First { bytes }).await {
-            Ok(start) => start,
-            Err(error) if error.kind == StoreErrorKind::Missing => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
-        if let Ok((header, _)) = Header::decode(start.as_bytes()) {
-            return Ok(Some(header.kind == ObjectKind::Fence));
+        match object::header(&*self.env.store, key).await {
+            Ok(Ok(header)) => Ok(Some(header.kind == ObjectKind::Fence)),
+            Ok(Err(_)) => {
+                let why = "it is no object of a log; look at it, and remove it".to_owned();
+                self.expired.refused.push((key.clone(), why));
+                Ok(None)
+            }
+            Err(error) if error.kind == StoreErrorKind::Missing => Ok(None),
+            Err(error) => Err(error.into()),
         }
-        self.expired.refused.push((key.clone(), "it is no object of a log; look at it, and remove it".to_owned()));
-        Ok(None)
     }
 
     /// Checkpoints and boundaries of slots before the first.

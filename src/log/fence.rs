@@ -13,10 +13,9 @@ use crate::log::batch::Cursor;
 use crate::log::boundary;
 use crate::log::entry::Entry;
 use crate::log::env::LogEnv;
-use crate::log::error::{LogError, ObjectError, ObjectErrorKind};
+use crate::log::error::{LogError, ObjectError};
 use crate::log::history::History;
-use crate::log::object::{Object, Seal, draft, may_be_own};
-use crate::model::limits::HEADER_BYTES_MAX;
+use crate::log::object::{self, Object, Seal, draft, may_be_own};
 use crate::model::{Epoch, LogId, ObjectKey, Slot, SourceName};
 use crate::step::Step;
 use crate::store::{Op, Part, Put, StoreError, StoreErrorKind, layout, put_own};
@@ -64,16 +63,13 @@ pub async fn take(env: &LogEnv, source: &SourceName, ours: Option<Epoch>) -> Res
 /// reign may not have filled: a rival's fence goes into the first hole, so it cannot stand before. One read, as a rule;
 /// to be asked right before whatever cannot be taken back elsewhere, since only a put into the log itself can be sure.
 pub async fn still_ours(env: &LogEnv, source: &SourceName, epoch: Epoch, next: Slot) -> Result<(), LogError> {
-    let bytes = u64::try_from(HEADER_BYTES_MAX).unwrap_or(u64::MAX);
     let mut slot = next;
     loop {
-        let key = layout::segment(source, slot);
-        let start = match env.store.get(&key, Part::First { bytes }).await {
-            Ok(start) => start,
+        let header = match object::header(&*env.store, &layout::segment(source, slot)).await {
+            Ok(found) => found?,
             Err(error) if error.kind == StoreErrorKind::Missing => return Ok(()),
             Err(error) => return Err(error.into()),
         };
-        let (header, _) = Header::decode(start.as_bytes()).map_err(|error| ObjectError { key, kind: error.into() })?;
         if header.epoch > epoch {
             let source_name = source.clone();
             return Err(LogError::Fenced { source_name, ours: epoch, theirs: header.epoch });
@@ -147,20 +143,13 @@ async fn stand(env: &LogEnv, source: &SourceName, history: &History) -> Result<(
     let hash = sha256(&bytes);
     // The position and the hash that everything continues from must be proved, not believed: a bit that was read wrong
     // anywhere in the object would stand in the chain for ever.
-    let header = match Object::open(env, &key, bytes).await {
-        Ok(mut object) => {
-            while object.next_frame()?.is_some() {}
-            object.footer()?;
-            object.header
-        }
+    let header = match Object::prove(env, &key, bytes).await {
+        Ok(header) => header,
         Err(error) if error.is_out_of_reach() => read_again(env, &key, hash).await?,
         Err(error) => return Err(error.into()),
     };
-    if last.agrees_with(&header) {
-        Ok((Cursor { to: last.to, to_time: last.to_time, open: None }, hash))
-    } else {
-        Err(ObjectError { key, kind: ObjectErrorKind::Misplaced { what: "what the list says of it" } }.into())
-    }
+    last.check(&key, &header)?;
+    Ok((Cursor { to: last.to, to_time: last.to_time, open: None }, hash))
 }
 
 /// A writer that may not open the last object reads it a second time: its hash and its header are then what the store

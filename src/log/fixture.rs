@@ -22,7 +22,7 @@ use crate::log::history::History;
 use crate::log::reader::Segment;
 use crate::log::writer::Writer;
 use crate::model::{Commit, Kind, LogId, Piece, Position, Record, Role, Slot, SourceName, Timestamp, Xid};
-use crate::store::{MemoryStore, Part, layout};
+use crate::store::{Asked, Fate, Fated, MemoryStore, Part, layout};
 
 /// A log in a store that a test can tamper with.
 pub(crate) struct Fixture {
@@ -51,6 +51,11 @@ impl Fixture {
             entropy,
         };
         Self { env, store, clock }
+    }
+
+    /// The same log in a store whose calls meet these fates.
+    pub(crate) fn fated(&self, fates: impl FnMut(&Asked<'_>) -> Fate + Send + 'static) -> LogEnv {
+        LogEnv { store: Fated::over(&self.env.store, fates), ..self.env.clone() }
     }
 
     pub(crate) async fn writer(&self) -> Writer {

@@ -15,14 +15,13 @@ use std::sync::Arc;
 use futures::stream::{self, StreamExt};
 
 use crate::codec::segment::{Header, ObjectKind};
-use crate::crypto::sealed::Sealed;
 use crate::log::boundary;
 use crate::log::entry::Entry;
 use crate::log::env::LogEnv;
 use crate::log::error::{LogError, ObjectError, ObjectErrorKind};
 use crate::log::history::checkpoints::checkpoints;
-use crate::log::object::Object;
-use crate::model::limits::{HEADER_BYTES_MAX, IN_FLIGHT_PUTS_MAX};
+use crate::log::object::{self, Object};
+use crate::model::limits::IN_FLIGHT_PUTS_MAX;
 use crate::model::{Epoch, LogId, ObjectKey, Position, Slot, SourceName};
 use crate::store::layout::{self, Named};
 use crate::store::{Keys, Part, StoreError};
@@ -208,19 +207,14 @@ impl History {
         if last.hash != Some(crate::crypto::stream::sha256(bytes.as_bytes())) {
             return Ok(false);
         }
-        self.header_in(&key, bytes.as_bytes())?;
+        let (header, _) =
+            Header::decode(bytes.as_bytes()).map_err(|error| ObjectError { key: key.clone(), kind: error.into() })?;
+        self.belongs(&key, &header)?;
         Ok(true)
     }
 
     async fn header(&mut self, env: &LogEnv, key: &ObjectKey) -> Result<Header, LogError> {
-        let bytes = u64::try_from(HEADER_BYTES_MAX).unwrap_or(u64::MAX);
-        let start = env.store.get(key, Part::First { bytes }).await?;
-        Ok(self.header_in(key, start.as_bytes())?)
-    }
-
-    fn header_in(&mut self, key: &ObjectKey, bytes: &[u8]) -> Result<Header, ObjectError> {
-        let (header, _) =
-            Header::decode(bytes).map_err(|error| ObjectError { key: key.clone(), kind: error.into() })?;
+        let header = object::header(&*env.store, key).await??;
         self.belongs(key, &header)?;
         Ok(header)
     }
@@ -228,16 +222,17 @@ impl History {
     async fn read_tail(&mut self, env: &LogEnv, source: &SourceName, first: Slot) -> Result<(), LogError> {
         let after = self.entries.last().map_or(first.before(), |entry| entry.slot);
         let mut keys = Keys::new(&*env.store, layout::segments_prefix(source), Some(layout::segment(source, after)));
-        let mut starts = Vec::new();
+        let mut headers = Vec::new();
         while let Some(key) = keys.next().await? {
             let Some(Named::Segment { slot, .. }) = layout::parse(&key) else { continue };
-            starts.push(start(env, slot, key));
+            headers.push(header(env, slot, key));
         }
-        let mut starts = stream::iter(starts).buffered(HEADERS_AT_ONCE);
+        let mut headers = stream::iter(headers).buffered(HEADERS_AT_ONCE);
         let mut tail = BTreeMap::new();
         let mut links = BTreeMap::new();
-        while let Some((slot, key, start)) = starts.next().await {
-            let header = self.header_in(&key, start?.as_bytes())?;
+        while let Some((slot, key, header)) = headers.next().await {
+            let header = header??;
+            self.belongs(&key, &header)?;
             if header.slot != slot {
                 return Err(ObjectError { key, kind: ObjectErrorKind::Misplaced { what: "slot" } }.into());
             }
@@ -312,17 +307,16 @@ impl History {
     }
 }
 
-/// The first bytes of a segment, where its header stands.
-fn start(
+/// The header of a segment, and which one's it is.
+fn header(
     env: &LogEnv,
     slot: Slot,
     key: ObjectKey,
-) -> impl Future<Output = (Slot, ObjectKey, Result<Sealed, StoreError>)> + use<> {
+) -> impl Future<Output = (Slot, ObjectKey, Result<Result<Header, ObjectError>, StoreError>)> + use<> {
     let store = Arc::clone(&env.store);
-    let bytes = u64::try_from(HEADER_BYTES_MAX).unwrap_or(u64::MAX);
     async move {
-        let start = store.get(&key, Part::First { bytes }).await;
-        (slot, key, start)
+        let header = object::header(&*store, &key).await;
+        (slot, key, header)
     }
 }
 

@@ -146,7 +146,7 @@ pub async fn remove(env: &LogEnv, source: &SourceName, name: &HoldName) -> Resul
 mod tests {
     use super::*;
     use crate::log::fixture::{Fixture, main_source};
-    use crate::store::{MemoryStore, Op, PutNew, Store, StoreError};
+    use crate::store::{Fate, Op};
     use proptest::prelude::*;
     use std::sync::Arc;
 
@@ -202,40 +202,6 @@ mod tests {
             fixture.store.tamper(&layout::hold(&source, &one.name), Some(body.clone()));
         }
     }
-    /// A store that lists holds and gives none of them; where `forgets`, it lists them once.
-    struct Lost {
-        inner: Arc<MemoryStore>,
-        forgets: bool,
-    }
-
-    #[async_trait::async_trait]
-    impl Store for Lost {
-        async fn put_new(&self, key: &ObjectKey, body: Sealed) -> Result<PutNew, StoreError> {
-            self.inner.put_new(key, body).await
-        }
-
-        async fn get(&self, key: &ObjectKey, part: Part) -> Result<Sealed, StoreError> {
-            if !key.as_str().starts_with("hold/") {
-                return self.inner.get(key, part).await;
-            }
-            if self.forgets {
-                self.inner.tamper(key, None);
-            }
-            Err(StoreError::new(Op::Get, key, StoreErrorKind::Missing))
-        }
-
-        async fn list(&self, prefix: &str, after: Option<&ObjectKey>) -> Result<Vec<ObjectKey>, StoreError> {
-            self.inner.list(prefix, after).await
-        }
-
-        async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
-            self.inner.delete(key).await
-        }
-
-        async fn size(&self, key: &ObjectKey) -> Result<u64, StoreError> {
-            self.inner.size(key).await
-        }
-    }
 
     #[tokio::test]
     async fn l10_a_hold_that_is_listed_and_said_to_be_missing_is_never_passed_over() {
@@ -244,9 +210,18 @@ mod tests {
         for name in ["case-1", "case-2"] {
             add(&fixture.env, &source, log, &hold(name, 5, 9)).await.unwrap();
         }
-        let lost = |forgets| {
-            let store = Lost { inner: Arc::clone(&fixture.store), forgets };
-            LogEnv { store: Arc::new(store), ..fixture.env.clone() }
+        // Lists holds and gives none of them; where it forgets, it lists them once.
+        let lost = |forgets: bool| {
+            let below = Arc::clone(&fixture.store);
+            fixture.fated(move |asked| {
+                if !asked.is(Op::Get, "hold/") {
+                    return Fate::Done;
+                }
+                if forgets {
+                    below.tamper(&asked.name.parse().unwrap(), None);
+                }
+                Fate::Fails(StoreErrorKind::Missing)
+            })
         };
         let error = list(&lost(false), &source).await.unwrap_err();
         assert!(

@@ -19,6 +19,7 @@ use crate::log::error::{ObjectError, ObjectErrorKind};
 use crate::log::rewrap;
 use crate::model::limits::SEGMENT_BYTES_MAX;
 use crate::model::{Epoch, ObjectKey, Wrap};
+use crate::store::{Part, Store, StoreError};
 
 /// What a footer or a manifest may inflate to.
 const FOOTER_BYTES_MAX: usize = SEGMENT_BYTES_MAX;
@@ -132,6 +133,14 @@ pub fn may_be_own(theirs: &Sealed, ours: &Sealed) -> bool {
     }
 }
 
+/// The clear header of an object, fetched without the rest. The outer error is the store's; the inner one is the object's,
+/// which is there and has no header that can be read.
+pub async fn header(store: &dyn Store, key: &ObjectKey) -> Result<Result<Header, ObjectError>, StoreError> {
+    let start = store.get(key, Part::HEADER).await?;
+    let header = Header::decode(start.as_bytes());
+    Ok(header.map(|(header, _)| header).map_err(|error| ObjectError { key: key.clone(), kind: error.into() }))
+}
+
 /// A header whose fields the seal fills in are blank.
 pub const fn draft(kind: ObjectKind) -> Header {
     use crate::codec::segment::{Flags, Suite};
@@ -183,6 +192,14 @@ impl Object {
         let trailer = trailer(&bytes, header_bytes).map_err(wrong)?;
         let data = rewrap::data_key(env, &header).await.map_err(|error| wrong(error.into()))?;
         Self::with_key(key, bytes, (header, header_bytes, trailer), &data).map_err(wrong)
+    }
+
+    /// Opens an object to its last byte; gives its header, which is proved then.
+    pub async fn prove(env: &LogEnv, key: &ObjectKey, bytes: Bytes) -> Result<Header, ObjectError> {
+        let mut object = Self::open(env, key, bytes).await?;
+        while object.next_frame()?.is_some() {}
+        object.footer()?;
+        Ok(object.header)
     }
 
     /// As [`Object::open`], with a data key that was found elsewhere.

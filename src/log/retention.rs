@@ -5,7 +5,8 @@
 //!   log     ───┼────────┼────────┼──────────┬──────────┼─────▶
 //!                                           │ the last `log` begins here: every instant from here on is promised
 //!           may go ─────────────▶│ C leads there: from the first segment that C needs on, the log is kept whole
-//!              A, B: dated instants for as long as `bases` says. A base at its own point needs no log.
+//!              A, B: dated instants for as long as `bases` says. A base at its own point needs no log,
+//!              unless tables were read again while it was taken: then the log is kept with it.
 //! ```
 //! * L10: promised are every instant of the last `log`, of every hold, and behind the newest base, and each sound base's
 //!   own instant for the last `bases`. The log goes as a prefix, so what a hold keeps is kept from its base to the end.
@@ -39,6 +40,8 @@ pub struct KnownBase {
     pub base: BaseId,
     /// It holds every commit before this place and none from there on.
     pub point: Position,
+    /// From where on it needs the log for that: earlier, if tables were read again while it was taken.
+    pub begins: Position,
     /// When its snapshot was taken.
     pub taken_at: Timestamp,
     /// When its schema had certainly been read.
@@ -131,6 +134,7 @@ pub fn verified_now(log: Timestamp, here: Timestamp) -> Result<Timestamp, Refusa
 struct Anchor {
     base: BaseId,
     point: Position,
+    begins: Position,
     slot: Slot,
 }
 
@@ -141,21 +145,24 @@ impl Known<'_> {
         let holds: Vec<_> = self.holds.iter().map(|hold| (hold, self.anchor(hold.from))).collect();
         let newest = self.newest();
         let needed = newest.map(|base| self.anchored(base));
-        let anchors = [main, needed].into_iter().chain(holds.iter().map(|(_, anchor)| *anchor));
-        // One that is missing asks for more than there is: then all of the log is kept.
-        let first = match anchors.collect::<Option<Vec<_>>>() {
-            Some(anchors) => {
-                let slot = anchors.iter().map(|anchor| anchor.slot).min().unwrap_or_default();
-                let floor = anchors.iter().map(|anchor| anchor.point).min().unwrap_or_default();
-                self.with_gaps(self.live(slot), floor)
-            }
-            None => self.begin(),
-        };
         let kept = |base: &KnownBase| {
             newest.is_none_or(|newest| base.point >= newest.point)
                 || main.is_none_or(|main| base.point >= main.point)
                 || (base.taken_at > now.earlier_by(rule.bases) && (base.sound || !self.is_proven(base)))
                 || holds.iter().any(|(hold, anchor)| self.is_held(base, hold, *anchor))
+        };
+        let anchors = [main, needed].into_iter().chain(holds.iter().map(|(_, anchor)| *anchor));
+        // A kept base whose tables are of several places is of use only with the log between them.
+        let scattered = self.bases.iter().filter(|base| base.begins < base.point && base.continues && base.sound);
+        let anchors = anchors.chain(scattered.filter(|base| kept(base)).map(|base| Some(self.anchored(base))));
+        // One that is missing asks for more than there is: then all of the log is kept.
+        let first = match anchors.collect::<Option<Vec<_>>>() {
+            Some(anchors) => {
+                let slot = anchors.iter().map(|anchor| anchor.slot).min().unwrap_or_default();
+                let floor = anchors.iter().map(|anchor| anchor.begins).min().unwrap_or_default();
+                self.with_gaps(self.live(slot), floor)
+            }
+            None => self.begin(),
         };
         let mut bases: Vec<_> = self.bases.iter().filter(|base| !kept(base)).collect();
         bases.sort_by_key(|base| (base.point, base.taken_at));
@@ -215,7 +222,7 @@ impl Known<'_> {
     }
 
     fn anchored(&self, base: &KnownBase) -> Anchor {
-        Anchor { base: base.base, point: base.point, slot: self.needed(base.point) }
+        Anchor { base: base.base, point: base.point, begins: base.begins, slot: self.needed(base.begins) }
     }
 
     /// Where reading begins for everything that completes behind `point`. The last object is always needed: the next
@@ -232,7 +239,7 @@ impl Known<'_> {
         found.map_or_else(|| self.begin(), |entry| entry.slot)
     }
 
-    /// Moves `first` back until no gap's record goes on which an answer hangs. `floor` is the oldest point from which
+    /// Moves `first` back until no gap's record goes on which an answer hangs. `floor` is the oldest place from which
     /// the log is kept.
     fn with_gaps(&self, mut first: Slot, floor: Position) -> Slot {
         loop {
@@ -248,7 +255,7 @@ impl Known<'_> {
     fn may_be_forgotten(&self, gap: &KnownGap, first: Slot, floor: Position) -> bool {
         let begins =
             self.entries.iter().find(|entry| entry.slot == first).map_or(Timestamp::MIN, |entry| entry.from_time);
-        let behind = self.bases.iter().filter(|base| base.point >= gap.place).min_by_key(|base| base.point);
+        let behind = self.bases.iter().filter(|base| base.begins >= gap.place).min_by_key(|base| base.point);
         let earlier = behind.is_some_and(|base| base.taken_at <= begins);
         gap.place <= floor && !gap.tears && (!gap.lossy || earlier)
     }

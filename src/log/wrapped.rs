@@ -10,11 +10,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::codec::segment::Header;
 use crate::log::env::LogEnv;
-use crate::log::error::{LogError, ObjectError};
-use crate::model::limits::{HEADER_BYTES_MAX, IN_FLIGHT_PUTS_MAX};
+use crate::log::error::LogError;
+use crate::log::object;
+use crate::model::limits::IN_FLIGHT_PUTS_MAX;
 use crate::model::{BaseId, ObjectKey, Slot, SourceName};
 use crate::store::layout::{self, Named};
-use crate::store::{Keys, Part, StoreErrorKind};
+use crate::store::{Keys, StoreErrorKind};
 
 /// Objects in a row that one data key sealed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -211,14 +212,11 @@ impl<'a> Row<'a> {
             return Ok(header.clone());
         }
         let key = (self.key)(number);
-        let bytes = u64::try_from(HEADER_BYTES_MAX).unwrap_or(u64::MAX);
-        let start = match env.store.get(&key, Part::First { bytes }).await {
-            Ok(start) => start,
+        let header = match object::header(&*env.store, &key).await {
+            Ok(found) => found.map_err(|error| Mute::Closed(number, error.into()))?,
             Err(error) if error.kind == StoreErrorKind::Missing => return Err(Mute::Gone(number)),
             Err(error) => return Err(Mute::Store(error.into())),
         };
-        let (header, _) = Header::decode(start.as_bytes())
-            .map_err(|error| Mute::Closed(number, ObjectError { key, kind: error.into() }.into()))?;
         self.headers.insert(number, header.clone());
         Ok(header)
     }

@@ -6,9 +6,8 @@ use crate::codec::base::{BaseError, Manifest, Part};
 use crate::codec::segment::{Header, ObjectKind};
 use crate::codec::wire::WireError;
 use crate::crypto::stream::sha256;
-use crate::log::object::Object;
+use crate::log::object::{self, Object};
 use crate::log::{LogEnv, LogError, ObjectError, ObjectErrorKind};
-use crate::model::limits::HEADER_BYTES_MAX;
 use crate::model::{BaseId, ObjectKey, Slot, SourceName};
 use crate::restore::error::RestoreError;
 use crate::store::layout::{self, Named};
@@ -61,9 +60,7 @@ pub async fn newest_clear(env: &LogEnv, source: &SourceName) -> Result<Option<He
     let mut keys = Keys::new(&*env.store, layout::bases_prefix(source), None);
     while let Some(key) = keys.next().await? {
         let Some(Named::Manifest { .. }) = layout::parse(&key) else { continue };
-        let bytes = u64::try_from(HEADER_BYTES_MAX).unwrap_or(u64::MAX);
-        let start = env.store.get(&key, Range::First { bytes }).await?;
-        let (header, _) = Header::decode(start.as_bytes()).map_err(|error| ObjectError { key, kind: error.into() })?;
+        let header = object::header(&*env.store, &key).await??;
         newest = newest.filter(|newest| newest.to_time >= header.to_time).or(Some(header));
     }
     Ok(newest)

@@ -8,7 +8,7 @@ use futures::future::try_join_all;
 use crate::apply::postgres::Applied;
 use crate::codec::base::{Manifest, Table};
 use crate::codec::rowsum::{RowSplitter, RowSum};
-use crate::connect::{Chunk, Session};
+use crate::connect::{Chunk, ConnectError, Row, Session};
 use crate::restore::database::Door;
 use crate::restore::error::RestoreError;
 use crate::restore::load::{column_list, quoted, title};
@@ -104,8 +104,10 @@ async fn compare(session: &mut Session, table: &Table, applied: &Applied) -> Res
         return Ok(Compared { table: title(table), rows: sum.rows(), digest: Some(sum.digest()), how: How::Sum });
     }
     let doing = RestoreError::session(format!("count the rows of table {}", title(table)));
-    let row = session.one_row(&format!("SELECT count(*) FROM ONLY {}", quoted(table))).await.map_err(doing)?;
-    let rows: u64 = row.get(0).and_then(|count| count.parse().ok()).unwrap_or(0);
+    let counted = session.one_row(&format!("SELECT count(*) FROM ONLY {}", quoted(table))).await;
+    let number = |row: Row| row.get(0).and_then(|count| count.parse::<u64>().ok());
+    let lacks = ConnectError::Answer { doing: "count rows", lacks: "a number" };
+    let rows = counted.and_then(|row| number(row).ok_or(lacks)).map_err(doing)?;
     let counts = applied.counts.get(&table.relid).copied().unwrap_or_default();
     if counts.truncates > 0 || applied.missed.contains_key(&table.relid) {
         return Ok(Compared { table: title(table), rows, digest: None, how: How::Counted });

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::codec::footer::Counts;
 use crate::codec::gap::{Gap, Reason};
+use crate::codec::names;
 use crate::codec::pgoutput::{Column, Message, OldRow, Relation, Tuple};
 use crate::codec::wire::WireError;
 use crate::log::{Entry, History, Hole, Item, Items, LogEnv};
@@ -24,8 +25,6 @@ use crate::store::layout;
 const STEP_BACK_MAX: Duration = Duration::from_hours(1);
 /// Rows that are shown of one transaction.
 const ROWS_SHOWN_MAX: usize = 100;
-/// Our own tables are nobody's business.
-const OWN_SCHEMA: &str = "holdfast";
 
 /// What happened to a row or a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -263,7 +262,8 @@ impl Finder<'_> {
     fn change(&mut self, change: &Change<'_>) {
         let Some(relation) = self.relations.get(&change.relid) else { return };
         let Some(open) = &mut self.open else { return };
-        if relation.namespace == OWN_SCHEMA {
+        // Our own tables are nobody's business.
+        if relation.namespace == names::SCHEMA {
             return;
         }
         let counts = open.counts.entry(change.relid).or_default();

@@ -9,10 +9,14 @@
 //! * L3: a prefix that reaches into a gap is refused, and the nearest exact instants are named. A base is of use only if
 //!   it holds nothing that the target excludes, and if no gap lies between it and the target.
 
+mod facts;
+
+pub use facts::{BaseFact, Facts};
+
 use std::fmt;
 
 use crate::apply::postgres::Transaction;
-use crate::codec::gap::{Gap, Reason};
+use crate::codec::gap::Gap;
 use crate::log::{Entry, Hole};
 use crate::model::{BaseId, LogId, Lsn, Position, Slot, SourceName, Timestamp};
 use crate::restore::error::NotRestorable;
@@ -27,40 +31,6 @@ pub enum GapRule {
     Refuse,
     /// What it hides is lost, and the operator said so.
     Allow,
-}
-
-/// What planning needs to know of a base.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BaseFact {
-    /// Which.
-    pub base: BaseId,
-    /// It holds every commit before this place and none from there on.
-    pub point: Lsn,
-    /// When its snapshot was taken.
-    pub taken_at: Timestamp,
-    /// When its schema had certainly been read.
-    pub finished_at: Timestamp,
-    /// The log that goes on from it; none if there was no log then.
-    pub log: Option<LogId>,
-    /// Its size.
-    pub bytes: u64,
-}
-
-/// What is stored of a source.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Facts {
-    /// Which log; none if there is none.
-    pub log: Option<LogId>,
-    /// The objects of the log that count, in order.
-    pub entries: Vec<Entry>,
-    /// Where objects are missing although later ones are there: nothing leads across.
-    pub holes: Vec<Hole>,
-    /// Its bases, oldest first.
-    pub bases: Vec<BaseFact>,
-    /// Its gaps, in order.
-    pub gaps: Vec<PlacedGap>,
-    /// Where the log begins: nothing below was captured, whatever the first segment says.
-    pub begin: Position,
 }
 
 /// Where the prefix ends.
@@ -89,6 +59,8 @@ pub struct Plan {
     pub base: BaseId,
     /// Where it stands.
     pub point: Lsn,
+    /// From where on the log is applied to it.
+    pub begins: Lsn,
     /// The log; none if no segment is needed.
     pub log: Option<LogId>,
     /// Its segments, live and consecutive.
@@ -127,79 +99,6 @@ impl fmt::Display for Plan {
 }
 
 impl Facts {
-    /// The last position of the log.
-    pub fn end(&self) -> Position {
-        self.entries.last().map_or(Position::ZERO, |entry| entry.to)
-    }
-
-    /// What concerns the tables `only`; none means all.
-    #[must_use]
-    pub fn for_tables(&self, only: &[String]) -> Self {
-        let gaps = self.gaps.iter().filter(|gap| gap.concerns(only)).cloned().collect();
-        Self { gaps, ..self.clone() }
-    }
-
-    /// What concerns more than some tables.
-    #[must_use]
-    pub fn apart_from_tables(&self) -> Self {
-        let gaps = self.gaps.iter().filter(|gap| gap.gap.tables.is_empty()).cloned().collect();
-        Self { gaps, ..self.clone() }
-    }
-
-    /// The holes that lie between a base at `point` and what comes behind them.
-    fn holes_after(&self, point: Lsn) -> impl Iterator<Item = &Hole> {
-        self.holes.iter().filter(move |hole| hole.place > point.position())
-    }
-
-    /// Where commits may be lost: after what, and from where on none is.
-    fn losses(&self) -> impl Iterator<Item = (Position, Position)> {
-        let gaps = self.gaps.iter().filter(|gap| gap.is_lossy()).map(|gap| (gap.gap.exact_until, gap.place));
-        let holes = self.holes.iter().filter(|hole| hole.until < hole.place);
-        gaps.chain(holes.map(|hole| (hole.until, hole.place)))
-    }
-
-    /// The gaps that a base at `point` does not hold.
-    fn gaps_after(&self, point: Lsn) -> impl Iterator<Item = &PlacedGap> {
-        self.gaps.iter().filter(move |gap| gap.place > point.position())
-    }
-
-    /// Whether the base's schema is that of its point: no DDL may have committed while it was read.
-    pub fn is_sound(&self, base: &BaseFact) -> bool {
-        let torn = |gap: &PlacedGap| gap.gap.reason == Reason::SchemaChanged && gap.gap.time <= base.finished_at;
-        !self.gaps_after(base.point).any(torn)
-    }
-
-    /// Whether the log goes on from the base.
-    pub fn continues(&self, base: &BaseFact) -> bool {
-        let same = base.log.is_none() || base.log == self.log;
-        let begin = self.entries.first().map(|first| first.from.max(self.begin));
-        same && begin.is_some_and(|begin| begin <= base.point.position())
-    }
-
-    /// How far a restore from the base is exact.
-    pub fn exact_until(&self, base: &BaseFact) -> Position {
-        let point = base.point.position();
-        if !self.continues(base) {
-            return point;
-        }
-        let gaps = self.gaps_after(base.point).map(|gap| gap.gap.exact_until);
-        let holes = self.holes_after(base.point).map(|hole| hole.until);
-        let limit = gaps.chain(holes).min();
-        limit.unwrap_or_else(|| self.end()).max(point)
-    }
-
-    /// The newest instant outside every gap: its position, and the base that reaches it.
-    pub fn latest(&self) -> Option<(Position, &BaseFact)> {
-        let sound = self.bases.iter().filter(|base| self.is_sound(base));
-        sound.map(|base| (self.exact_until(base), base)).max_by_key(|(end, base)| (*end, base.point))
-    }
-
-    /// The object that is missing behind the base that leads furthest, if one is: its newest instant is damage, not
-    /// history's end.
-    pub fn ends_in_damage(&self) -> Option<Hole> {
-        self.latest().and_then(|(_, base)| self.holes_after(base.point).next().copied())
-    }
-
     /// The object that is missing between the stop and the base that else would lead there.
     pub fn damage_before(&self, asked: &Target, cut: &Cut) -> Option<Hole> {
         let base = self.bases.iter().rev().find(|base| self.reaches(base, asked, cut))?;
@@ -221,7 +120,7 @@ impl Facts {
                 let tables = self.in_the_way(base, &cut).flat_map(|gap| &gap.gap.tables);
                 inexact.extend(tables.map(ToString::to_string));
                 if !self.is_sound(base) {
-                    warnings.push(format!("the schema changed while base {} was taken", base.base));
+                    warnings.push(unsound(base));
                 }
                 base
             }
@@ -230,8 +129,21 @@ impl Facts {
         let segments = self.segments(base, &cut);
         let bytes = segments.iter().map(|entry| entry.bytes).fold(base.bytes, u64::saturating_add);
         let log = self.log.filter(|_| !segments.is_empty());
-        let (source, asked, point) = (source.clone(), asked.clone(), base.point);
-        Ok(Plan { source, asked, base: base.base, point, log, segments, bytes, stop: cut, inexact, across, warnings })
+        let (source, asked, BaseFact { base, point, begins, .. }) = (source.clone(), asked.clone(), base);
+        Ok(Plan {
+            source,
+            asked,
+            base: *base,
+            point: *point,
+            begins: *begins,
+            log,
+            segments,
+            bytes,
+            stop: cut,
+            inexact,
+            across,
+            warnings,
+        })
     }
 
     /// Whether the base holds nothing that the target excludes, and the log leads from it to the stop.
@@ -253,7 +165,8 @@ impl Facts {
         holds_only_what_is_in
             && knows_its_time
             && self.witnesses(base, asked, cut)
-            && (cut.position <= point || self.continues(base))
+            && ((cut.position <= point && base.begins == base.point) || self.continues(base))
+            && comes_together(base, cut)
     }
 
     /// When everything that a base holds and the log lost had committed: nobody knows the times of such commits, only
@@ -291,8 +204,8 @@ impl Facts {
     /// The hole between the base and the stop: what is to be replayed stands behind it, or the target says that nothing
     /// happened where it is.
     fn hole_in_the_way(&self, base: &BaseFact, cut: &Cut) -> Option<&Hole> {
-        let replayed = cut.position > base.point.position();
-        self.holes_after(base.point).find(|hole| {
+        let replayed = cut.position > base.begins.position();
+        self.holes_after(base.begins).find(|hole| {
             let (until, loses) = (hole.until, hole.until < hole.place);
             (replayed && until < cut.position) || (loses && until < cut.extent)
         })
@@ -300,20 +213,20 @@ impl Facts {
 
     /// The gaps between the base and the stop.
     fn in_the_way<'a>(&'a self, base: &'a BaseFact, cut: &'a Cut) -> impl Iterator<Item = &'a PlacedGap> {
-        self.gaps_after(base.point).filter(|gap| {
+        self.gaps_after(base.begins).filter(|gap| {
             let until = gap.gap.exact_until;
-            let replayed = cut.position > base.point.position();
+            let replayed = cut.position > base.begins.position();
             (replayed && until < cut.position) || (gap.is_lossy() && until < cut.extent)
         })
     }
 
-    /// Everything that completes after the base's point, from where it began, up to the stop.
+    /// Everything that completes after the base begins, from where it began, up to the stop.
     fn segments(&self, base: &BaseFact, cut: &Cut) -> Vec<Entry> {
-        let point = base.point.position();
-        if cut.position <= point {
+        let begins = base.begins.position();
+        if cut.position <= begins {
             return Vec::new();
         }
-        let first = self.entries.iter().find(|entry| entry.to > point);
+        let first = self.entries.iter().find(|entry| entry.to > begins);
         let from = first.map_or(Slot::FIRST, |entry| entry.needs_from);
         let last = self.entries.iter().find(|entry| entry.to >= cut.position);
         let last = last.or(self.entries.last()).map_or(Slot::NONE, |entry| entry.slot);
@@ -341,7 +254,7 @@ impl Facts {
         let Some(base) = reaching else { return self.too_early(asked) };
         let why = match self.in_the_way(base, cut).next() {
             Some(gap) => format!("{asked} lies in a gap: {}", describe(gap)),
-            None => format!("the schema changed while base {} was taken, and {asked} needs that base", base.base),
+            None => format!("{}, and {asked} needs that base", unsound(base)),
         };
         let tables: Vec<_> =
             self.in_the_way(base, cut).flat_map(|gap| &gap.gap.tables).map(ToString::to_string).collect();
@@ -377,6 +290,16 @@ impl Facts {
         };
         NotRestorable { why: format!("{asked} lies beyond the last durable commit"), remedy }
     }
+}
+
+/// Whether the stop lies where all tables of the base are of one place.
+fn comes_together(base: &BaseFact, cut: &Cut) -> bool {
+    let out = cut.excluded.map_or(Position::ZERO, |excluded| excluded.commit_lsn.position());
+    base.begins == base.point || cut.position.max(cut.extent).max(out) >= base.point.position()
+}
+
+fn unsound(base: &BaseFact) -> String {
+    format!("the schema changed while base {} was taken, or the log is not there that belongs to it", base.base)
 }
 
 fn describe(gap: &PlacedGap) -> String {

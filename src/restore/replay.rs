@@ -1,4 +1,4 @@
-//! The log from the base's point to the stop, read, proved and applied.
+//! The log from where the base begins to the stop, read, proved and applied.
 
 use std::collections::BTreeSet;
 
@@ -62,7 +62,8 @@ pub async fn run(
         GapRule::Refuse => Misses::Refused,
         GapRule::Allow => Misses::Counted,
     };
-    let mut applier = Applier::new(session, shapes, passed, order.window).await?.bearing(misses);
+    let later = manifest.tables.iter().filter_map(|table| Some((table.relid, table.read_at?))).collect();
+    let mut applier = Applier::new(session, shapes, passed, order.window).await?.bearing(misses).beginning(later);
     let reached = Replay { env, plan, log, progress, begun: None }.read(&mut applier).await?;
     if reached < plan.stop.position {
         return Err(RestoreError::Short { reached: Lsn::from(reached), planned: Lsn::from(plan.stop.position) });
@@ -108,7 +109,7 @@ impl Replay<'_> {
             Item::Begin(xid, wire) => {
                 let place = Place { env: self.env, source: &self.plan.source, log: self.log };
                 let commit_lsn = commit_lsn(&wire).map_err(|source| place.wrong(at, source))?;
-                let wanted = commit_lsn >= self.plan.point && commit_lsn.position() < self.plan.stop.position;
+                let wanted = commit_lsn >= self.plan.begins && commit_lsn.position() < self.plan.stop.position;
                 self.begun = wanted.then_some((xid, commit_lsn));
                 if wanted {
                     applier.begin(commit_lsn);

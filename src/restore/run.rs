@@ -285,7 +285,7 @@ impl Run<'_> {
     fn row_bytes(&self) -> usize {
         let rows = |content: &Content| match content {
             Content::Rows { table, .. } => usize::try_from(*table).is_ok_and(|table| self.wanted.contains(&table)),
-            Content::Globals | Content::PreData | Content::PostData => false,
+            Content::Globals | Content::PreData | Content::PostData | Content::Stale => false,
         };
         let bytes = self.manifest.parts.iter().filter(|part| rows(&part.content)).map(|part| part.bytes).sum::<u64>();
         usize::try_from(bytes).unwrap_or(usize::MAX)

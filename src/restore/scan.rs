@@ -2,16 +2,15 @@
 
 use crate::apply::postgres::Transaction;
 use crate::codec::gap::Gap;
+use crate::codec::names;
 use crate::codec::pgoutput::{Message, Peek, peek};
+use crate::codec::session::SessionRecord;
 use crate::codec::wire::WireError;
 use crate::log::{Item, Items, LogEnv};
 use crate::model::{LogId, Lsn, Position, SourceName};
 use crate::restore::cut::{Completion, Window};
 use crate::restore::error::RestoreError;
 use crate::restore::loss::PlacedGap;
-
-/// The prefix of a mark's message.
-const MARK: &[u8] = b"holdfast.mark";
 
 /// What segments hold, as planning needs it.
 #[derive(Debug, Default)]
@@ -97,7 +96,7 @@ impl State {
                 scanned.completions.push(Completion { position: commit.position, transaction: None, marks });
             }
             Item::Session(json) => {
-                self.started = started(&json)?;
+                self.started = SessionRecord::decode(&json)?.began()?.position();
                 scanned.began.get_or_insert(self.started);
             }
             // Where a lost slot's successor began, nothing before was captured.
@@ -129,20 +128,11 @@ fn mark(wire: &[u8]) -> Option<String> {
         return None;
     }
     match Message::decode(wire) {
-        Ok(Message::Message { prefix, content, .. }) if prefix == MARK => {
+        Ok(Message::Message { prefix, content, .. }) if prefix == names::MARK.as_bytes() => {
             Some(String::from_utf8_lossy(content.0).into_owned())
         }
         Ok(_) | Err(_) => None,
     }
-}
-
-/// Where a session's stream began, by its record. One that cannot be read is an error: with a guess in its place a gap
-/// could seem to end before it does (L3).
-pub fn started(json: &[u8]) -> Result<Position, WireError> {
-    let foreign = WireError::Foreign { what: "the record of a session" };
-    let session: serde_json::Value = serde_json::from_slice(json).map_err(|_| foreign)?;
-    let start = session.get("start").and_then(|start| start.as_str()?.parse::<Lsn>().ok());
-    start.map(Lsn::position).ok_or(foreign)
 }
 
 #[cfg(test)]

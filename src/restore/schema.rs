@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use crate::codec::base::{Identity, Manifest, Table};
+use crate::codec::names::{OURS, SCHEMA};
 use crate::codec::sqltext::{Entry, SqlTextError, entries, statements};
 
 /// What happens to roles that the target lacks.
@@ -47,23 +48,21 @@ pub struct PostData {
     pub left_out: Vec<String>,
 }
 
-/// Our own schema, publications and event triggers at the source begin with this.
-const OURS: &str = "holdfast";
-
+/// Whether it is our own schema, a publication or an event trigger of ours at the source, or belongs to one.
 fn is_ours(entry: &Entry<'_>) -> bool {
     let named = |kind: &str| entry.name.strip_prefix(kind).is_some_and(|name| name.starts_with(OURS));
     match entry.kind {
-        "SCHEMA" => entry.name == OURS,
+        "SCHEMA" => entry.name == SCHEMA,
         "EVENT TRIGGER" | "PUBLICATION" | "PUBLICATION TABLE" | "PUBLICATION TABLES IN SCHEMA" => {
             entry.name.starts_with(OURS)
         }
         "ACL" | "COMMENT" | "SECURITY LABEL" => {
-            entry.schema == Some(OURS)
-                || entry.name == "SCHEMA holdfast"
+            entry.schema == Some(SCHEMA)
+                || entry.name.strip_prefix("SCHEMA ") == Some(SCHEMA)
                 || named("EVENT TRIGGER ")
                 || named("PUBLICATION ")
         }
-        _other => entry.schema == Some(OURS),
+        _other => entry.schema == Some(SCHEMA),
     }
 }
 

@@ -272,6 +272,7 @@ fn fact(manifest: &Manifest) -> BaseFact {
     BaseFact {
         base: manifest.base,
         point: manifest.point,
+        begins: manifest.begins(),
         taken_at: manifest.taken_at,
         finished_at: manifest.finished_at,
         log: manifest.log,

@@ -8,12 +8,14 @@
 //!             └── tells our own earlier put from a rival's
 //!   Mirrored: one store that decides, and others that get the same bytes afterwards
 //!   Oldest: what was put first under each name, of a store that keeps what was put later
+//!   Fated: a store whose calls meet what a test has chosen for them
 //! ```
 //!
 //! Behaviour is added by wrapping, never by flags. Keeps the store's share of L1 (what `put_new` answered is durable),
 //! of L4 (`get` never gives fewer bytes than asked for) and of L5 (of racing creators exactly one wins).
 
 pub mod error;
+pub mod fated;
 pub mod folder;
 pub mod keys;
 pub mod layout;
@@ -27,6 +29,7 @@ pub mod s3;
 pub mod versions;
 
 pub use error::{Op, Refusal, StoreError, StoreErrorKind};
+pub use fated::{Asked, Fate, Fated};
 pub use folder::FolderStore;
 pub use keys::{Keys, sources};
 pub use memory::MemoryStore;
@@ -144,6 +147,10 @@ pub enum Part {
 }
 
 impl Part {
+    /// So much of an object that its clear header is in it, whatever that holds.
+    #[expect(clippy::as_conversions, reason = "widening, in a constant, where `From` cannot be called yet")]
+    pub const HEADER: Self = Self::First { bytes: HEADER_BYTES_MAX as u64 };
+
     /// Where the part starts and how long it is in an object of `size` bytes; the error is `Short` or too large.
     pub fn within(self, size: u64) -> Result<(u64, u64), StoreErrorKind> {
         let (at, bytes) = match self {

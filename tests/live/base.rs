@@ -62,6 +62,7 @@ pub(crate) async fn contents(env: &LogEnv, manifest: &Manifest) -> BTreeMap<Stri
         let mut object = Object::open(env, &key, bytes).await.unwrap();
         assert_eq!(object.header.kind, ObjectKind::BasePart);
         let name = match part.content {
+            Content::Stale => panic!("nothing was emptied"),
             Content::Globals => "globals".to_owned(),
             Content::PreData => "pre-data".to_owned(),
             Content::PostData => "post-data".to_owned(),

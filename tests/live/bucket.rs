@@ -36,7 +36,7 @@ async fn the_main_road_on_a_bucket_and_back_from_another_directory_with_nothing_
     psql("delete from public.load where id > 990");
     site.caught_up(&mut daemon);
     daemon.signal(rustix::process::Signal::TERM);
-    assert!(daemon.ended(crate::site::PATIENCE).success(), "{}", daemon.logged());
+    assert!(daemon.ends_within(crate::running::PATIENCE).success(), "{}", daemon.logged());
     let checked = site.holdfast.run(&["check"]);
     assert!(checked.stdout.contains("versions and lock") && checked.stdout.contains("put if absent"), "{checked:?}");
     site.must(&["verify"]);

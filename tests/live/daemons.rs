@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::program::{Holdfast, Output};
+use crate::running::eventually;
 use crate::scale::scale;
-use crate::shop::{Shop, eventually, exit, files};
+use crate::shop::{Shop, exit, files};
 use crate::workload::{Client, clients, schema};
 
 const TABLE: &str = "create table t (id int primary key, v text)";

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::shop::{Daemon, Shop, exit, files};
+use crate::running::Daemon;
+use crate::shop::{Shop, exit, files};
 
 const SUM: &str = "select count(*), coalesce(sum(id), 0) from t";
 

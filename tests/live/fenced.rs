@@ -1,58 +1,23 @@
 //! A process that was fenced while it slept, between its own fence and what it does to the server: it does nothing there.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use holdfast::crypto::Sealed;
 use holdfast::daemon::board::Board;
 use holdfast::daemon::guard::Guard;
 use holdfast::daemon::pipeline::PipelineError;
 use holdfast::daemon::supervise::{BaseKnows, Bases, Capture, Outcome, Until};
 use holdfast::log::tail::Tail;
 use holdfast::log::{CutRule, LogEnv, LogError, fence};
-use holdfast::model::{ObjectKey, SourceName};
+use holdfast::model::SourceName;
 use holdfast::source::postgres::names;
 use holdfast::source::postgres::slot::{Found, Held};
 use holdfast::source::postgres::stream::{Known, Opened, PostgresSettings, PostgresSource};
-use holdfast::store::{Part, PutNew, Store, StoreError};
+use holdfast::store::{Fate, Fated, Op};
 use tokio::sync::{Notify, watch};
 
 use crate::site::Site;
-
-/// A store that answers the first put, which is a fence, only after a rival has taken the log.
-struct Sleepy {
-    inner: Arc<dyn Store>,
-    rival: LogEnv,
-    slept: AtomicBool,
-}
-
-#[async_trait::async_trait]
-impl Store for Sleepy {
-    async fn put_new(&self, key: &ObjectKey, body: Sealed) -> Result<PutNew, StoreError> {
-        let put = self.inner.put_new(key, body).await;
-        if !self.slept.swap(true, Ordering::SeqCst) {
-            fence::take(&self.rival, &main_source(), None).await.unwrap();
-        }
-        put
-    }
-
-    async fn get(&self, key: &ObjectKey, part: Part) -> Result<Sealed, StoreError> {
-        self.inner.get(key, part).await
-    }
-
-    async fn list(&self, prefix: &str, after: Option<&ObjectKey>) -> Result<Vec<ObjectKey>, StoreError> {
-        self.inner.list(prefix, after).await
-    }
-
-    async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
-        self.inner.delete(key).await
-    }
-
-    async fn size(&self, key: &ObjectKey) -> Result<u64, StoreError> {
-        self.inner.size(key).await
-    }
-}
 
 struct NoBases;
 
@@ -81,8 +46,12 @@ fn settings(site: &Site) -> PostgresSettings {
 /// Captures with a sleep between fence and slot, in which a rival takes the log.
 async fn sleep_and_wake(site: &Site) -> Outcome {
     let rival = site.env().await;
-    let inner = Arc::clone(&rival.store);
-    let store = Arc::new(Sleepy { inner, rival: rival.clone(), slept: AtomicBool::new(false) });
+    // The first put, which is a fence, is answered only after a rival has taken the log.
+    let mut sleeps = Some(rival.clone());
+    let store = Fated::over(&rival.store, move |asked| match sleeps.take_if(|_| asked.op == Op::Put) {
+        Some(rival) => Fate::then(async move { drop(fence::take(&rival, &main_source(), None).await.unwrap()) }),
+        None => Fate::Done,
+    });
     let capture = Arc::new(Capture {
         env: LogEnv { store, ..rival },
         settings: settings(site),

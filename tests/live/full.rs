@@ -4,7 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::shop::{Shop, eventually, exit};
+use crate::running::eventually;
+use crate::shop::{Shop, exit};
 
 const TABLE: &str = "create table t (id int primary key, v text)";
 const SUM: &str = "select count(*), coalesce(sum(id), 0) from t";

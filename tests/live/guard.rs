@@ -54,7 +54,7 @@ async fn l12_a_slot_is_given_up_while_the_store_is_away_and_the_gap_is_told() {
     let after = after.stop().await;
     site.caught_up(&mut daemon);
     daemon.signal(Signal::TERM);
-    assert_eq!(daemon.ended(std::time::Duration::from_secs(10)).code(), Some(0), "{}", daemon.logged());
+    assert_eq!(daemon.ends_within(std::time::Duration::from_secs(10)).code(), Some(0), "{}", daemon.logged());
     let captured = site.captured().await;
     assert_eq!(captured.gaps.iter().map(|gap| gap.reason).collect::<Vec<_>>(), [Reason::SlotGivenUp]);
     for id in before.iter().chain(&after) {
@@ -79,7 +79,7 @@ async fn l12_a_slot_that_holds_back_less_than_its_limit_is_kept_while_the_store_
     fs::rename(site.path("away"), site.path("store")).unwrap();
     site.caught_up(&mut daemon);
     daemon.signal(Signal::TERM);
-    assert_eq!(daemon.ended(std::time::Duration::from_secs(10)).code(), Some(0), "{}", daemon.logged());
+    assert_eq!(daemon.ends_within(std::time::Duration::from_secs(10)).code(), Some(0), "{}", daemon.logged());
     let captured = site.captured().await;
     captured.must_be(recorded, "after the store was away");
     assert_eq!(captured.gaps, []);

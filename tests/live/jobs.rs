@@ -57,7 +57,7 @@ async fn l11_the_daemon_verifies_by_itself_and_damage_is_an_alarm_until_it_is_me
     daemon.wait_until("it is mended", || !status()["alarms"].to_string().contains("A job found damage"));
     let before = job(&status(), "verify");
     daemon.signal(Signal::TERM);
-    assert_eq!(daemon.ended(Duration::from_secs(20)).code(), Some(0), "{}", daemon.logged());
+    assert_eq!(daemon.ends_within(Duration::from_secs(20)).code(), Some(0), "{}", daemon.logged());
     let kept = fs::read_to_string(site.path("state/jobs/verify.json")).unwrap();
     assert!(before["last_success"].is_string() && kept.contains("succeeded_micros"), "{kept}");
 }
@@ -81,7 +81,7 @@ fn jobs_run_under_another_role_beside_the_daemon_and_say_by_their_exit_code_what
     fs::write(&path, &whole).unwrap();
     assert!(site.status_of("phase") == Some("capturing".into()), "the daemon was left alone");
     daemon.signal(Signal::TERM);
-    assert_eq!(daemon.ended(Duration::from_secs(20)).code(), Some(0), "{}", daemon.logged());
+    assert_eq!(daemon.ends_within(Duration::from_secs(20)).code(), Some(0), "{}", daemon.logged());
 }
 
 #[test]

@@ -9,8 +9,9 @@ use holdfast::model::Lsn;
 use holdfast::step::Step;
 use rustix::process::Signal;
 
+use crate::running::PATIENCE;
 use crate::scale::scale;
-use crate::site::{Load, PATIENCE, Site};
+use crate::site::{Load, Site};
 
 /// The steps of capture, and the pass at which to die: late enough that a session is well under way.
 fn deaths() -> Vec<(Step, u32)> {
@@ -32,7 +33,7 @@ async fn l1_killed_at_each_step_nothing_is_lost_or_repeated() {
     for (step, pass) in deaths().repeat(usize::try_from(scale()).unwrap()) {
         let load = Load::start(&site, &next, 3, 8);
         let mut daemon = site.daemon(&["--die-at", &format!("{step}:{pass}")]);
-        let status = daemon.ended(PATIENCE);
+        let status = daemon.ends_within(PATIENCE);
         assert_eq!(status.signal(), Some(9), "{step}: {status}\n{}", daemon.logged());
         recorded.extend(load.stop().await);
         site.must(&["run", "--until-caught-up"]);
@@ -56,7 +57,7 @@ async fn l1_sigterm_under_load_flushes_and_acknowledges_and_leaves_with_zero() {
         let mut daemon = site.capturing();
         std::thread::sleep(Duration::from_millis(700));
         daemon.signal(Signal::TERM);
-        let status = daemon.ended(Duration::from_secs(10));
+        let status = daemon.ends_within(Duration::from_secs(10));
         assert_eq!(status.code(), Some(0), "{}", daemon.logged());
         assert_eq!(site.captured().await.end, confirmed(&site), "round {round}");
         assert!(!site.path("state/control.sock").exists());
@@ -87,7 +88,7 @@ async fn l12_a_servers_fast_shutdown_does_not_wait_for_us_and_capture_goes_on_wh
     site.caught_up(&mut daemon);
     recorded.extend(load.stop().await);
     daemon.signal(Signal::TERM);
-    assert_eq!(daemon.ended(Duration::from_secs(10)).code(), Some(0), "{}", daemon.logged());
+    assert_eq!(daemon.ends_within(Duration::from_secs(10)).code(), Some(0), "{}", daemon.logged());
     site.must(&["run", "--until-caught-up"]);
     let captured = site.captured().await;
     captured.must_be(recorded, "after the restart");

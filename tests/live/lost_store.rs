@@ -78,7 +78,7 @@ async fn l9_when_the_bucket_hangs_and_then_is_gone_the_mirror_restores_alone_and
     let status = site.json(&["status"]);
     assert_eq!((&status["mirrors"][0]["mirror"], &status["mirrors"][0]["required"]), (&"far".into(), &false.into()));
     daemon.signal(Signal::TERM);
-    assert!(daemon.ended(crate::site::PATIENCE).success(), "{}", daemon.logged());
+    assert!(daemon.ends_within(crate::running::PATIENCE).success(), "{}", daemon.logged());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -103,7 +103,7 @@ async fn l9_a_mirror_in_a_bucket_that_hangs_holds_nothing_up_and_restores_alone_
         mirror["phase"] == "in step" && mirror["behind_objects"] == 0
     });
     daemon.signal(Signal::TERM);
-    assert!(daemon.ended(crate::site::PATIENCE).success(), "{}", daemon.logged());
+    assert!(daemon.ends_within(crate::running::PATIENCE).success(), "{}", daemon.logged());
     site.must(&["run", "--until-caught-up"]);
     fs::remove_dir_all(site.path("near")).unwrap();
     site.must(&["verify", "--store", "far"]);

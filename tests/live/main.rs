@@ -18,6 +18,7 @@ mod check;
 mod copy;
 mod daemons;
 mod elsewhere;
+mod emptied;
 mod expire;
 mod fenced;
 mod full;
@@ -45,6 +46,7 @@ mod program;
 mod refusals;
 mod replication;
 mod restore;
+mod running;
 #[path = "../s3/mod.rs"]
 #[expect(dead_code, unreachable_pub, reason = "each test program uses what it needs")]
 mod s3;

@@ -6,7 +6,8 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::program::Holdfast;
-use crate::shop::{Shop, eventually, exit, files};
+use crate::running::eventually;
+use crate::shop::{Shop, exit, files};
 
 const TABLE: &str = "create table t (id int primary key, v text)";
 const SUM: &str = "select count(*), coalesce(sum(id), 0) from t";

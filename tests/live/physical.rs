@@ -4,8 +4,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
+use crate::running::eventually;
 use crate::servers::{Postgres, as_server, binaries};
-use crate::shop::eventually;
 
 /// A physical copy of a server, and every WAL file since.
 pub(crate) struct Archive {

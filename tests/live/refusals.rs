@@ -12,11 +12,12 @@ use holdfast::store::{S3Store, Store};
 use serde_json::Value;
 
 use crate::program::{Holdfast, Output};
+use crate::running::eventually;
 use crate::s3::double::Double;
 use crate::s3::plan::{Fault, On};
 use crate::s3::{ACCESS, SECRET, settings};
 use crate::servers::Postgres;
-use crate::shop::{Shop, eventually, exit, files};
+use crate::shop::{Shop, exit, files};
 
 const TABLE: &str = "create table t (id int primary key, v text)";
 const SUM: &str = "select count(*), coalesce(sum(id), 0) from t";

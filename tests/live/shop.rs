@@ -1,18 +1,14 @@
 //! An installation to try things on: a server with the database `shop`, a store, a key, a state folder, and the program.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::program::{Holdfast, Output};
+use crate::running::Daemon;
 use crate::servers::Postgres;
 
-/// How long anything may take.
-pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 /// The exit codes of the design.
 pub(crate) mod exit {
     pub(crate) const DONE: Option<i32> = Some(0);
@@ -163,12 +159,7 @@ impl Shop {
 
     /// Starts a verb that lasts, its output in a file.
     pub(crate) fn daemon_with(&self, holdfast: &Holdfast, args: &[&str]) -> Daemon {
-        let log = tempfile::Builder::new().prefix("daemon-").suffix(".log").tempfile_in(self.folder.path()).unwrap();
-        let (_, log) = log.keep().unwrap();
-        let out = File::options().append(true).open(&log).unwrap();
-        let mut command = holdfast.command(args);
-        let child = command.stdout(out.try_clone().unwrap()).stderr(out).stdin(Stdio::null()).spawn().unwrap();
-        Daemon { child, log }
+        Daemon::start(holdfast.command(args), self.folder.path())
     }
 
     /// Waits until all that has committed by now is acknowledged, and so is durable.
@@ -181,72 +172,6 @@ impl Shop {
              where slot_name = 'holdfast_main'"
         );
         self.server.wait_for("postgres", &sql, "t");
-    }
-}
-
-/// A process that lasts; killed when it is dropped.
-pub(crate) struct Daemon {
-    child: Child,
-    log: PathBuf,
-}
-
-impl Daemon {
-    /// What it has said.
-    pub(crate) fn said(&self) -> String {
-        fs::read_to_string(&self.log).unwrap()
-    }
-
-    /// Waits until it says something.
-    pub(crate) fn wait_for(&self, text: &str) {
-        eventually(text, || self.said().contains(text).then_some(()), || self.said());
-    }
-
-    /// Ends it as a power cut would.
-    pub(crate) fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-
-    /// Ends it in order; gives its exit code and what it said.
-    pub(crate) fn stop(mut self) -> (Option<i32>, String) {
-        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
-        kill_process(pid, Signal::TERM).unwrap();
-        self.ended()
-    }
-
-    /// Waits until it ends by itself.
-    pub(crate) fn ended(&mut self) -> (Option<i32>, String) {
-        let started = Instant::now();
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return (status.code(), self.said());
-            }
-            assert!(started.elapsed() < PATIENCE, "it does not end:\n{}", self.said());
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-
-    pub(crate) fn is_running(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_none()
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
-}
-
-/// Looks again and again until there is something to see.
-pub(crate) fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>, why_not: impl Fn() -> String) -> T {
-    let started = Instant::now();
-    loop {
-        if let Some(seen) = look() {
-            return seen;
-        }
-        assert!(started.elapsed() < PATIENCE, "{what} does not happen:\n{}", why_not());
-        std::thread::sleep(Duration::from_millis(50));
     }
 }
 

@@ -1,15 +1,12 @@
 //! One installation of Holdfast beside a server: its configuration, its daemon, its clients, and its log read back.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, ExitStatus, Stdio};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 
 use holdfast::clock::{Clock, SystemClock};
 use holdfast::codec::gap::Gap;
@@ -22,15 +19,12 @@ use holdfast::entropy::OsEntropy;
 use holdfast::log::{History, Item, Items, LogEnv};
 use holdfast::model::{Lsn, Position, SourceName};
 use holdfast::store::FolderStore;
-use rustix::process::{Pid, Signal, kill_process};
 
 use crate::init::LOGICAL;
 use crate::program::{Holdfast, Output};
+use crate::running::Daemon;
 use crate::scale::scale;
 use crate::servers::Postgres;
-
-/// How long anything may take.
-pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A server, a store, a key, a state folder and the configuration that names them.
 pub(crate) struct Site {
@@ -102,12 +96,9 @@ impl Site {
 
     /// Starts the daemon with variables in its environment.
     pub(crate) fn daemon_with(&self, args: &[&str], variables: &[(&str, &str)]) -> Daemon {
-        let log = self.path("daemon.log");
-        let file = fs::File::options().create(true).append(true).open(&log).unwrap();
         let mut command = self.holdfast.command(&[args, &["run"]].concat());
         command.envs(variables.iter().copied());
-        let child = command.stdin(Stdio::null()).stdout(file.try_clone().unwrap()).stderr(file).spawn().unwrap();
-        Daemon { child, log }
+        Daemon::start(command, self.folder.path())
     }
 
     /// Starts the daemon and waits until it captures.
@@ -218,63 +209,6 @@ impl Captured {
         assert!(lost.is_empty(), "{when}: lost {lost:?} of {}", recorded.len());
         assert_eq!(ids.len(), recorded.len(), "{when}: more than the clients wrote");
     }
-}
-
-/// A daemon; killed when dropped.
-pub(crate) struct Daemon {
-    pub(crate) child: Child,
-    log: PathBuf,
-}
-
-impl Daemon {
-    /// Waits until something is so, while the daemon lives.
-    pub(crate) fn wait_until(&mut self, what: &str, so: impl Fn() -> bool) {
-        let started = Instant::now();
-        while !so() {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                panic!("the daemon ended before {what}: {status}\n{}", self.logged());
-            }
-            assert!(started.elapsed() < PATIENCE, "not in time: {what}\n{}", self.logged());
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-
-    pub(crate) fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
-    }
-
-    /// Waits for its end.
-    pub(crate) fn ended(&mut self, patience: Duration) -> ExitStatus {
-        let started = Instant::now();
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status;
-            }
-            assert!(started.elapsed() < patience, "it does not end\n{}", self.logged());
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
-
-    /// The end of what it logged.
-    pub(crate) fn logged(&self) -> String {
-        tail(&self.log)
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
-}
-
-fn tail(path: &Path) -> String {
-    let text = fs::read_to_string(path).unwrap_or_default();
-    let lines: Vec<_> = text.lines().collect();
-    lines[lines.len().saturating_sub(40)..].iter().fold(String::new(), |mut all, line| {
-        writeln!(all, "{line}").unwrap();
-        all
-    })
 }
 
 /// Clients that insert rows as fast as they are let, and record what the server told them is committed.

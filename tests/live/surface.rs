@@ -45,7 +45,7 @@ async fn the_pages_show_what_is_true() {
     daemon.wait_until("it is not ready any more", || site.get("/ready").is_some_and(|(code, _)| code == 503));
     assert_eq!(site.get("/live").unwrap().0, 200, "a server that is down is no death of ours");
     daemon.signal(Signal::TERM);
-    assert_eq!(daemon.ended(Duration::from_secs(10)).code(), Some(0), "{}", daemon.logged());
+    assert_eq!(daemon.ends_within(Duration::from_secs(10)).code(), Some(0), "{}", daemon.logged());
 }
 
 #[test]
@@ -81,13 +81,13 @@ async fn status_and_mark_ask_the_daemon_and_do_without_one() {
     assert_eq!(second.code, Some(5), "one daemon for one state folder: {second:?}");
     assert!(site.status_of("phase").is_some(), "and the first one still answers");
     daemon.signal(Signal::KILL);
-    daemon.ended(Duration::from_secs(10));
+    daemon.ends_within(Duration::from_secs(10));
     let dead = site.json(&["status"]);
     assert_eq!(dead["daemon"], false, "a dead daemon's socket is nobody's: {dead}");
     assert!(dead["sources"][0]["durable"].is_string(), "{dead}");
     let mut daemon = site.capturing();
     daemon.signal(Signal::TERM);
-    assert_eq!(daemon.ended(Duration::from_secs(10)).code(), Some(0), "{}", daemon.logged());
+    assert_eq!(daemon.ends_within(Duration::from_secs(10)).code(), Some(0), "{}", daemon.logged());
 }
 
 fn objects(site: &Site) -> u64 {
@@ -110,7 +110,7 @@ async fn d4_l7_a_catalog_deleted_or_damaged_under_the_daemon_is_made_anew_while_
     assert!(rebuilt["entries"]["main"].as_u64().unwrap() > 5, "{rebuilt}");
     let recorded = load.stop().await;
     daemon.signal(Signal::TERM);
-    assert_eq!(daemon.ended(Duration::from_secs(20)).code(), Some(0), "{}", daemon.logged());
+    assert_eq!(daemon.ends_within(Duration::from_secs(20)).code(), Some(0), "{}", daemon.logged());
     // Damaged while nobody has it open: the next daemon notices, and starts anew.
     fs::write(&db, &garbage).unwrap();
     site.must(&["run", "--until-caught-up"]);
@@ -143,7 +143,7 @@ fn the_service_manager_hears_of_readiness_trouble_life_and_the_end() {
     site.server.psql("postgres", "select pg_terminate_backend(active_pid) from pg_replication_slots");
     daemon.signal(Signal::TERM);
     hear("STOPPING=1");
-    assert_eq!(daemon.ended(Duration::from_secs(10)).code(), Some(0), "{}", daemon.logged());
+    assert_eq!(daemon.ends_within(Duration::from_secs(10)).code(), Some(0), "{}", daemon.logged());
 }
 
 /// The files of the store under a folder, in order.

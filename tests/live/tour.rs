@@ -13,8 +13,9 @@ use crate::bucket::{WHO, store};
 use crate::keys::kms;
 use crate::kms_moto::Moto;
 use crate::program::{Holdfast, Output};
+use crate::running::PATIENCE;
 use crate::s3::servers;
-use crate::site::{Load, PATIENCE, Site};
+use crate::site::{Load, Site};
 
 /// What is compared: rows, and a sum of them by PostgreSQL itself.
 const SUMS: &str = "select count(*), coalesce(sum(hashtextextended(t::text, 0)::numeric), 0) from public.load t";
@@ -96,7 +97,7 @@ async fn the_backbones_tour_on_a_bucket_and_a_key_in_kms_and_back_from_a_second_
     assert_eq!(listed["sources"][0]["bases"].as_array().map(Vec::len), Some(1), "{listed}");
     assert_eq!(there.names(), ["holdfast.toml"], "no state, no catalog");
     daemon.signal(Signal::TERM);
-    assert!(daemon.ended(PATIENCE).success(), "{}", daemon.logged());
+    assert!(daemon.ends_within(PATIENCE).success(), "{}", daemon.logged());
 
     // KMS is gone for good; what lay offline comes out of its drawer.
     drop(moto);

@@ -12,10 +12,10 @@ use holdfast::entropy::OsEntropy;
 use holdfast::log::{LogEnv, fence};
 use holdfast::model::{ObjectKey, SourceName};
 use holdfast::store::s3::S3Settings;
-use holdfast::store::{Part, PutNew, RetryRule, Retrying, S3Store, Store, StoreErrorKind};
+use holdfast::store::{Part, PutNew, RetryRule, Retrying, S3Store, Store, StoreError, StoreErrorKind};
 
 use crate::s3::double::Double;
-use crate::s3::plan::Fault;
+use crate::s3::plan::{Fault, On};
 use crate::s3::{settings, short};
 
 pub(crate) const BUCKET: &str = "backups";
@@ -56,6 +56,34 @@ impl Bed {
     /// The fault has struck, or the test shows nothing.
     pub(crate) fn fired(&self, fault: Fault, times: u64) {
         assert_eq!(self.double.plan.fired(fault), times, "{fault:?} struck another number of times");
+    }
+
+    /// The next so many of each operation meet this.
+    pub(crate) fn each_meets(&self, fault: Fault, times: u64) {
+        for on in [On::Put, On::Get, On::Head, On::List, On::Delete] {
+            self.double.plan.add(on, fault, times);
+        }
+    }
+
+    /// Every operation works, on an object that is not there before or afterwards.
+    pub(crate) async fn works(&self, why: &str) {
+        assert_eq!(self.put("a/1", "text").await, Ok(PutNew::Created), "{why}");
+        assert_eq!(self.text("a/1").await, "text", "{why}");
+        assert_eq!(self.store.size(&key("a/1")).await.unwrap(), 4, "{why}");
+        assert_eq!(self.store.list("a/", None).await.unwrap(), [key("a/1")], "{why}");
+        self.store.delete(&key("a/1")).await.unwrap();
+    }
+
+    /// What each operation says, none of which works.
+    pub(crate) async fn refusals(&self) -> [StoreError; 5] {
+        let name = key("a/1");
+        [
+            self.store.put_new(&name, body("x")).await.unwrap_err(),
+            self.store.get(&name, Part::Whole).await.unwrap_err(),
+            self.store.size(&name).await.unwrap_err(),
+            self.store.list("", None).await.unwrap_err(),
+            self.store.delete(&name).await.unwrap_err(),
+        ]
     }
 
     pub(crate) async fn put(&self, name: &str, text: &str) -> Result<PutNew, StoreErrorKind> {

@@ -10,9 +10,9 @@ use holdfast::log::scrub::{Depth, Order, Outcome, Verdict, scrub};
 use holdfast::log::{CutRule, History, LogEnv, LogError, Reader, Writer, fence};
 use holdfast::model::limits::IN_FLIGHT_PUTS_MAX;
 use holdfast::model::{Commit, Position, Record, Role, Slot, SourceName, Timestamp, Xid};
-use holdfast::store::{Part, PutNew, Refusal, S3Store, StoreErrorKind, layout};
+use holdfast::store::{PutNew, Refusal, S3Store, StoreErrorKind, layout};
 
-use crate::bed::{Bed, body, key};
+use crate::bed::Bed;
 use crate::s3::plan::{Fault, On};
 
 const RULE: CutRule = CutRule { segment_bytes: 1 << 20, segment_age: Duration::from_secs(1) };
@@ -115,18 +115,8 @@ async fn s3_l1_a_put_of_unknown_fate_latches_the_writer_until_the_log_is_opened_
 async fn s13_l11_clocks_too_far_apart_are_a_typed_stop_that_names_the_remedy_and_ends_when_they_are_set() {
     let bed = Bed::new().await;
     bed.put("a/1", "x").await.unwrap();
-    for on in [On::Put, On::Get, On::Head, On::List, On::Delete] {
-        bed.double.plan.add(on, Fault::Skewed, u64::MAX);
-    }
-    let name = key("a/1");
-    let errors = [
-        bed.store.put_new(&name, body("x")).await.unwrap_err(),
-        bed.store.get(&name, Part::Whole).await.unwrap_err(),
-        bed.store.size(&name).await.unwrap_err(),
-        bed.store.list("", None).await.unwrap_err(),
-        bed.store.delete(&name).await.unwrap_err(),
-    ];
-    for error in errors {
+    bed.each_meets(Fault::Skewed, u64::MAX);
+    for error in bed.refusals().await {
         assert_eq!(error.kind, StoreErrorKind::Refused(Refusal::WrongClock), "{error}");
         assert!(error.to_string().contains("clock is too far from the store's; set it"), "{error}");
     }
@@ -139,14 +129,8 @@ async fn s13_l11_clocks_too_far_apart_are_a_typed_stop_that_names_the_remedy_and
 #[tokio::test]
 async fn s13_live_a_request_that_was_signed_by_a_wrong_clock_is_signed_again_by_the_stores() {
     let bed = Bed::new().await;
-    for on in [On::Put, On::Get, On::Head, On::List, On::Delete] {
-        bed.double.plan.add(on, Fault::Skewed, 1);
-    }
-    assert_eq!(bed.put("a/1", "text").await, Ok(PutNew::Created));
-    assert_eq!(bed.text("a/1").await, "text");
-    assert_eq!(bed.store.size(&key("a/1")).await.unwrap(), 4);
-    assert_eq!(bed.store.list("a/", None).await.unwrap(), [key("a/1")]);
-    bed.store.delete(&key("a/1")).await.unwrap();
+    bed.each_meets(Fault::Skewed, 1);
+    bed.works("signed again").await;
     bed.fired(Fault::Skewed, 5);
 }
 
@@ -155,14 +139,8 @@ async fn s13_live_a_request_that_was_signed_by_a_wrong_clock_is_signed_again_by_
 async fn s13_what_time_a_server_says_it_is_decides_nothing() {
     for minutes in [-24 * 60, -16, 16, 24 * 60] {
         let bed = Bed::new().await;
-        for on in [On::Put, On::Get, On::Head, On::List, On::Delete] {
-            bed.double.plan.add(on, Fault::OtherDate(minutes), 1);
-        }
-        assert_eq!(bed.put("a/1", "text").await, Ok(PutNew::Created), "{minutes}");
-        assert_eq!(bed.text("a/1").await, "text");
-        assert_eq!(bed.store.size(&key("a/1")).await.unwrap(), 4);
-        assert_eq!(bed.store.list("a/", None).await.unwrap(), [key("a/1")]);
-        bed.store.delete(&key("a/1")).await.unwrap();
+        bed.each_meets(Fault::OtherDate(minutes), 1);
+        bed.works(&format!("{minutes} minutes off")).await;
         bed.fired(Fault::OtherDate(minutes), 5);
         assert_eq!(bed.put("a/2", "text").await, Ok(PutNew::Created), "what follows is signed as before");
     }

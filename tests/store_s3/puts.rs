@@ -17,14 +17,8 @@ use crate::s3::{ACCESS, SECRET, settings, short};
 async fn s1_every_operation_outlives_a_store_that_fails_at_first() {
     for status in [500, 502, 503, 504] {
         let bed = Bed::new().await;
-        for on in [On::Put, On::Get, On::Head, On::List, On::Delete] {
-            bed.double.plan.add(on, Fault::FailBefore(status), 3);
-        }
-        assert_eq!(bed.put("a/1", "text").await, Ok(PutNew::Created));
-        assert_eq!(bed.text("a/1").await, "text");
-        assert_eq!(bed.store.size(&key("a/1")).await.unwrap(), 4);
-        assert_eq!(bed.store.list("a/", None).await.unwrap(), [key("a/1")]);
-        bed.store.delete(&key("a/1")).await.unwrap();
+        bed.each_meets(Fault::FailBefore(status), 3);
+        bed.works(&status.to_string()).await;
         bed.fired(Fault::FailBefore(status), 15);
     }
 }
@@ -158,15 +152,7 @@ async fn s12_l11_what_is_denied_is_told_at_once_and_names_the_remedy() {
         // A HEAD says no code, so that a GET is asked for it.
         bed.double.plan.add(on, Fault::Denied, if on == On::Get { 2 } else { 1 });
     }
-    let name = key("a/1");
-    let errors = [
-        bed.store.put_new(&name, body("x")).await.unwrap_err(),
-        bed.store.get(&name, Part::Whole).await.unwrap_err(),
-        bed.store.size(&name).await.unwrap_err(),
-        bed.store.list("", None).await.unwrap_err(),
-        bed.store.delete(&name).await.unwrap_err(),
-    ];
-    for error in errors {
+    for error in bed.refusals().await {
         assert_eq!(error.kind, StoreErrorKind::Refused(Refusal::NoRights), "{error}");
         assert!(error.to_string().contains("not permitted; give"), "{error}");
     }
@@ -209,15 +195,7 @@ async fn s14_l4_a_bucket_that_is_gone_is_an_error_and_never_empty() {
     let bed = Bed::new().await;
     bed.put("a/1", "x").await.unwrap();
     bed.double.remove(BUCKET);
-    let name = key("a/1");
-    let errors = [
-        bed.store.put_new(&name, body("x")).await.unwrap_err(),
-        bed.store.get(&name, Part::Whole).await.unwrap_err(),
-        bed.store.size(&name).await.unwrap_err(),
-        bed.store.list("", None).await.unwrap_err(),
-        bed.store.delete(&name).await.unwrap_err(),
-    ];
-    for error in errors {
+    for error in bed.refusals().await {
         assert_eq!(error.kind, StoreErrorKind::Refused(Refusal::NoBucket), "{error}");
     }
 }

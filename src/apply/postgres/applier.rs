@@ -11,12 +11,10 @@ use crate::apply::postgres::shape::{self, TableShape};
 use crate::apply::postgres::sql;
 use crate::apply::postgres::window::{Tables, Window};
 use crate::codec::footer::Counts;
+use crate::codec::names;
 use crate::codec::pgoutput::{Message, Relation};
 use crate::connect::{Session, quote_literal};
 use crate::model::{Lsn, Position, Timestamp, Xid};
-
-/// The source's schema of our own things; its rows are not restored.
-const SOURCE_SCHEMA: &str = "holdfast";
 
 /// How much is gathered before it is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,6 +141,13 @@ impl Applier {
         self
     }
 
+    /// Takes tables whose rows are of a later place than the others', by their OIDs at the source.
+    #[must_use]
+    pub fn beginning(mut self, later: BTreeMap<u32, Lsn>) -> Self {
+        self.tables.later = later;
+        self
+    }
+
     /// History lacks what stood here: what comes does not follow what came.
     pub async fn gap(&mut self) -> Result<(), ApplyError> {
         match self.misses {
@@ -172,7 +177,8 @@ impl Applier {
 
     fn describe(&mut self, relation: &Relation) {
         let relid = relation.relid;
-        if relation.namespace == SOURCE_SCHEMA {
+        // Rows of our own things at the source are not restored.
+        if relation.namespace == names::SCHEMA {
             self.tables.passed.insert(relid);
         } else if let Some(table) = self.tables.known.get(&relid) {
             match table.shape.agree(relation) {

@@ -40,6 +40,8 @@ pub struct Tables {
     pub known: BTreeMap<u32, Table>,
     /// Those whose changes are passed over: our own, and those that nobody asked for.
     pub passed: BTreeSet<u32>,
+    /// Those whose rows hold already what committed before a place.
+    pub later: BTreeMap<u32, Lsn>,
     /// Those that the log describes otherwise than the base now, and what differs.
     pub other: BTreeMap<u32, String>,
     /// What the log calls them.
@@ -57,7 +59,7 @@ impl Tables {
     }
 
     fn get(&self, relid: u32, commit_lsn: Lsn) -> Result<Option<&Table>, ApplyError> {
-        if self.passed.contains(&relid) {
+        if self.passed.contains(&relid) || self.later.get(&relid).is_some_and(|place| commit_lsn < *place) {
             return Ok(None);
         }
         self.known.get(&relid).map(Some).ok_or_else(|| ApplyError::UnknownTable {

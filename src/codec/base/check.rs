@@ -67,12 +67,21 @@ impl Manifest {
     fn check(&self) -> Result<(), BaseError> {
         let broken = |what| BaseError::Broken { base: self.base.to_string(), what };
         let pieces = self.check_parts().map_err(broken)?;
+        if self.begins() > self.point {
+            return Err(broken(format!("it begins at {}, behind its point", self.begins())));
+        }
         let mut relids = BTreeSet::new();
         for (index, table) in (0..).zip(&self.tables) {
             let has_rows = pieces.contains_key(&index);
             check_table(table, has_rows).map_err(|what| {
                 broken(format!("table {:?}.{:?} {what}", table.schema, table.name)) //
             })?;
+            if table.read_at.is_some_and(|at| at < self.begins() || at > self.point) {
+                return Err(broken(format!(
+                    "the rows of table {:?}.{:?} are of another time",
+                    table.schema, table.name
+                )));
+            }
             if !relids.insert(table.relid) {
                 return Err(broken(format!("two tables have the OID {}", table.relid)));
             }

@@ -1,23 +1,31 @@
 //! The manifest of a base: what it holds, where in the source's history it stands, and how to tell that it is whole.
 //!
 //! ```text
-//! { "format": 1, "base": ID, "log": ID or null, "source": "main", "point": "16/B374D848",
+//! { "format": 1, "base": ID, "log": ID or null, "source": "main", "point": "16/B374D848", "begins": "16/B3740000" if earlier,
 //!   "taken_at": µs, "finished_at": µs,                                            since 1970-01-01 UTC
 //!   "server":    { "version", "system_id", "timeline", "pg_dump" },
 //!   "database":  { "name", "encoding", "collate", "ctype" },
 //!   "parts":     [ { "number": 1.., "bytes", "plain_bytes", "sha256": of the sealed object,
-//!                    "content": "globals" | "pre_data" | "post_data" | { "rows": { "table": index, "piece": 1.. } } } ],
+//!                    "content": "globals" | "pre_data" | "post_data" | { "rows": { "table": index, "piece": 1.. } } | "stale" } ],
 //!   "tables":    [ { "relid", "schema", "name", "kind", "columns", "identity", "identity_before", "bytes",
-//!                    "sum": { "rows", "hash" } } ],
+//!                    "sum": { "rows", "hash" }, "read_at": "16/B374D848" if it was read again } ],
 //!   "sequences": [ { "schema", "name", "last_value", "is_called" } ],
 //!   "extensions": [ { "name", "schema", "version" } ], "passed_over": [ relid, … ] if any, "warnings": [ "…" ] }
+//! ```
+//!
+//! A table that was emptied or rewritten before all of it had been read is read again in a later snapshot. Such a base
+//! begins where its first snapshot stood, and stands at its point once the log in between is applied to the other tables:
+//!
+//! ```text
+//!   begins ──────────────▶ point ──────────▶ any later target
+//!   orders: rows, and the log from here on
+//!                          queue: rows, and the log from here on         (emptied meanwhile, "read_at" the point)
 //! ```
 //!
 //! It is JSON, so that a person with the key and no Holdfast can read it, and it is written last: a base without a
 //! manifest is none. Names that this version does not know are refused, for what they mean may matter to a restore.
 
 mod check;
-mod text;
 
 pub use check::BaseError;
 
@@ -25,6 +33,7 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use crate::codec::rowsum::RowSum;
+use crate::codec::text;
 use crate::model::BaseId;
 use crate::model::LogId;
 use crate::model::Lsn;
@@ -52,7 +61,10 @@ pub struct Manifest {
     /// Where in the source's history it stands.
     #[serde(with = "text")]
     pub point: Lsn,
-    /// When its snapshot was taken.
+    /// Where its first snapshot stood, if tables were read again in later ones: the log from there on belongs to it.
+    #[serde(default, with = "text::option", skip_serializing_if = "Option::is_none")]
+    pub begins: Option<Lsn>,
+    /// When its last snapshot was taken.
     #[serde(with = "text::micros")]
     pub taken_at: Timestamp,
     /// When its last part was durable.
@@ -76,6 +88,13 @@ pub struct Manifest {
     pub passed_over: Vec<u32>,
     /// What a person should know before relying on it, in sentences.
     pub warnings: Vec<String>,
+}
+
+impl Manifest {
+    /// From where on the log is needed to bring it to its point, and further.
+    pub fn begins(&self) -> Lsn {
+        self.begins.unwrap_or(self.point)
+    }
 }
 
 /// The server of a base.
@@ -139,6 +158,8 @@ pub enum Content {
         /// Which piece of the table's rows; the first is 1.
         piece: u32,
     },
+    /// Rows that were read before their table was emptied or rewritten; they are in no table.
+    Stale,
 }
 
 /// One table of a base.
@@ -163,6 +184,9 @@ pub struct Table {
     pub sum: RowSum,
     /// The size of its rows as lines of COPY text.
     pub bytes: u64,
+    /// Of which place its rows are, if not of that where the base begins.
+    #[serde(default, with = "text::option", skip_serializing_if = "Option::is_none")]
+    pub read_at: Option<Lsn>,
 }
 
 /// A kind of table that holds rows.

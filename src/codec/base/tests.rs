@@ -30,6 +30,7 @@ fn orders() -> Table {
         identity_before: Some('d'),
         sum,
         bytes: 4,
+        read_at: None,
     }
 }
 
@@ -41,6 +42,7 @@ fn manifest() -> Manifest {
         log: Some(LogId::from_bytes([8; 16])),
         source: "main".parse().unwrap(),
         point: Lsn::new(0x16_B374_D848),
+        begins: None,
         taken_at: Timestamp::from_micros(1_700_000_000_000_000),
         finished_at: Timestamp::from_micros(1_700_000_001_000_000),
         server: Server { version: 150_020, system_id: u64::MAX, timeline: 1, pg_dump: "pg_dump 15.20".to_owned() },
@@ -89,7 +91,7 @@ fn the_format_is_what_version_1_wrote() {
 fn a_manifest_that_is_not_whole_is_told_what_it_lacks() {
     type Break = fn(&mut Manifest);
     #[rustfmt::skip]
-    let cases: [(Break, &str); 12] = [
+    let cases: [(Break, &str); 14] = [
         // what is done to a whole one                                             what is said
         (|m| { m.parts.remove(0); },                                               "part 2 stands where part 1 belongs"),
         (|m| m.parts.swap(0, 1),                                                   "part 2 stands where part 1 belongs"),
@@ -104,6 +106,8 @@ fn a_manifest_that_is_not_whole_is_told_what_it_lacks() {
         (|m| table(m).columns[0].name = "di".to_owned(),                           "has no column \"id\""),
         (|m| { let mut two = m.tables[0].clone(); two.sum = RowSum::default(); m.tables.push(two); },
                                                                                    "two tables have the OID 16384"),
+        (|m| m.begins = Some(Lsn::new(u64::MAX)),                                  "begins at FFFFFFFF/FFFFFFFF, behind its point"),
+        (|m| table(m).read_at = Some(Lsn::new(1)),                                 "are of another time"),
     ];
     for (damage, said) in cases {
         let mut broken = manifest();
@@ -137,6 +141,19 @@ fn an_empty_table_needs_no_part() {
     empty.log = None;
     let json = empty.encode().unwrap();
     assert_eq!(Manifest::decode(&json).unwrap(), empty);
+}
+
+#[test]
+fn a_base_whose_tables_were_read_again_says_what_is_of_which_place() {
+    let mut again = manifest();
+    again.begins = Some(Lsn::new(0x16_B374_0000));
+    again.parts[3].content = Content::Stale;
+    table(&mut again).read_at = Some(again.point);
+    let json = String::from_utf8(again.encode().unwrap()).unwrap();
+    for said in [r#""begins":"16/B3740000""#, r#""content":"stale""#, r#""read_at":"16/B374D848""#] {
+        assert!(json.contains(said), "{said}: {json}");
+    }
+    assert_eq!(Manifest::decode(json.as_bytes()).unwrap(), again);
 }
 
 proptest! {

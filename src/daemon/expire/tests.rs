@@ -1,7 +1,6 @@
 //! What a restore answers before an expiry is what it answers after it, or it refuses; and what is promised it never
 //! refuses. Histories with gaps and times that step back are drawn at random.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -10,14 +9,13 @@ use super::*;
 use crate::apply::postgres::Transaction;
 use crate::codec::pgoutput::{Begin, Message};
 use crate::codec::segment::Header;
-use crate::crypto::sealed::Sealed;
 use crate::log::fixture::{Fixture, main_source, transaction, write_segment};
 use crate::log::object::draft;
-use crate::model::{LogId, Lsn, ObjectKey, Xid};
+use crate::model::{LogId, Lsn, Xid};
 use crate::restore::cut::{self, Completion, Look};
 use crate::restore::plan::{Cut, GapRule, Plan};
 use crate::restore::target::Target;
-use crate::store::{Part, PutNew, Store, StoreError};
+use crate::store::{Fate, Op};
 
 /// Commits with their times, so many to a segment; bases with how many commits they hold, and gaps before a commit.
 #[derive(Clone, Debug)]
@@ -73,6 +71,7 @@ impl World {
         let base = |(index, (many, taken_at)): (usize, &(usize, i64))| BaseFact {
             base: BaseId::from_bytes([u8::try_from(index).unwrap(); 16]),
             point: Lsn::new(at(*many)),
+            begins: Lsn::new(at(many.saturating_sub(index % 3))),
             taken_at: micros(*taken_at),
             finished_at: micros(*taken_at + 60),
             log: Some(log),
@@ -123,6 +122,7 @@ impl Stored {
         let base = |base: &BaseFact| KnownBase {
             base: base.base,
             point: base.point.position(),
+            begins: base.begins.position(),
             taken_at: base.taken_at,
             finished_at: base.finished_at,
             continues: facts.continues(base),
@@ -260,47 +260,22 @@ async fn l4_a_loss_at_the_very_beginning_of_the_log_is_no_expiry() {
     assert_eq!(boundaries(&fixture.env).await, 0, "no boundary makes it look like one");
 }
 
-/// Somebody adds a hold at the moment at which a boundary becomes durable.
-struct HeldThen {
-    inner: Arc<dyn Store>,
-    env: LogEnv,
-}
-
-#[async_trait::async_trait]
-impl Store for HeldThen {
-    async fn put_new(&self, key: &ObjectKey, body: Sealed) -> Result<PutNew, StoreError> {
-        if matches!(layout::parse(key), Some(layout::Named::Boundary { .. })) {
-            let hold = Hold { name: "case-1".parse().unwrap(), from: Timestamp::MIN, to: Timestamp::MAX };
-            let log = History::load(&self.env, &main_source()).await.unwrap().log.unwrap();
-            hold::add(&self.env, &main_source(), log, &hold).await.unwrap();
-        }
-        self.inner.put_new(key, body).await
-    }
-
-    async fn get(&self, key: &ObjectKey, part: Part) -> Result<Sealed, StoreError> {
-        self.inner.get(key, part).await
-    }
-
-    async fn list(&self, prefix: &str, after: Option<&ObjectKey>) -> Result<Vec<ObjectKey>, StoreError> {
-        self.inner.list(prefix, after).await
-    }
-
-    async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
-        self.inner.delete(key).await
-    }
-
-    async fn size(&self, key: &ObjectKey) -> Result<u64, StoreError> {
-        self.inner.size(key).await
-    }
-}
-
 #[tokio::test]
 async fn l10_a_hold_that_is_added_while_an_expiry_runs_is_kept_whole() {
     let fixture = Fixture::new(73);
     write_commits(&fixture, 1..7).await;
     let (env, source) = (&fixture.env, main_source());
-    let store = HeldThen { inner: Arc::clone(&env.store), env: env.clone() };
-    let late = LogEnv { store: Arc::new(store), ..env.clone() };
+    // Somebody adds a hold at the moment at which a boundary becomes durable.
+    let others = env.clone();
+    let late = fixture.fated(move |asked| {
+        let env = others.clone();
+        let adds = async move {
+            let hold = Hold { name: "case-1".parse().unwrap(), from: Timestamp::MIN, to: Timestamp::MAX };
+            let log = History::load(&env, &main_source()).await.unwrap().log.unwrap();
+            hold::add(&env, &main_source(), log, &hold).await.unwrap();
+        };
+        Fate::first(adds).when(asked.is(Op::Put, "boundary/"))
+    });
     let looked = Looked::at(&late, &source, &[]).await.unwrap();
     let doomed = Doomed { first: Slot::new(4), bases: Vec::new() };
     let refused = looked.delete(&late, &source, &at_once(), &doomed).await.unwrap_err();

@@ -77,6 +77,7 @@ impl Memory {
     }
 }
 
+/// What a file remembers. One that is not there, not to be read or not ours is as good as none: the job is due then.
 fn read(path: &Path) -> Option<Past> {
     let about = std::fs::metadata(path).ok()?;
     let small = about.is_file() && about.len() <= FILE_BYTES_MAX;

@@ -1,13 +1,8 @@
 //! Expiry killed at every step, refused by the store, and met by those who slept or looked meanwhile.
 
-use std::sync::Arc;
-use std::sync::Mutex;
-
 use bytes::Bytes;
-use futures::future::BoxFuture;
 
 use super::*;
-use crate::crypto::Sealed;
 use crate::log::checkpoint::Checkpoint;
 use crate::log::context::NoContext;
 use crate::log::fence;
@@ -16,8 +11,9 @@ use crate::log::hold::{self, Hold};
 use crate::log::scrub::{Depth, Order, Outcome, scrub};
 use crate::log::writer::{SLEPT_AFTER, Writer};
 use crate::model::{Epoch, Timestamp};
-use crate::store::{MemoryStore, Op, PutNew, Refusal, Store};
+use crate::store::{Fate, Op, Refusal, Store};
 
+const NO_RIGHTS: StoreErrorKind = StoreErrorKind::Refused(Refusal::NoRights);
 const OLD: BaseId = BaseId::from_bytes([1; 16]);
 const YOUNG: BaseId = BaseId::from_bytes([2; 16]);
 
@@ -66,57 +62,10 @@ async fn names(store: &dyn Store) -> Vec<String> {
     names
 }
 
-type Before = Box<dyn Fn(Op, &str) -> Option<StoreErrorKind> + Send + Sync>;
-
-/// Asked before every operation whether it fails, and once whether something else happens first.
-struct Watched {
-    inner: Arc<MemoryStore>,
-    fails: Before,
-    first: Mutex<Option<(Op, BoxFuture<'static, ()>)>>,
-}
-
-impl Watched {
-    fn env(fixture: &Fixture, fails: Before, first: Option<(Op, BoxFuture<'static, ()>)>) -> LogEnv {
-        let store = Self { inner: Arc::clone(&fixture.store), fails, first: Mutex::new(first) };
-        LogEnv { store: Arc::new(store), ..fixture.env.clone() }
-    }
-
-    async fn before(&self, op: Op, what: &str) -> Result<(), StoreError> {
-        let due = self.first.lock().unwrap().take_if(|(when, _)| *when == op);
-        if let Some((_, happens)) = due {
-            happens.await;
-        }
-        (self.fails)(op, what).map_or(Ok(()), |kind| Err(StoreError::new(op, what, kind)))
-    }
-}
-
-#[async_trait::async_trait]
-impl Store for Watched {
-    async fn put_new(&self, key: &ObjectKey, body: Sealed) -> Result<PutNew, StoreError> {
-        self.before(Op::Put, key.as_str()).await?;
-        self.inner.put_new(key, body).await
-    }
-
-    async fn get(&self, key: &ObjectKey, part: Part) -> Result<Sealed, StoreError> {
-        self.before(Op::Get, key.as_str()).await?;
-        self.inner.get(key, part).await
-    }
-
-    async fn list(&self, prefix: &str, after: Option<&ObjectKey>) -> Result<Vec<ObjectKey>, StoreError> {
-        if prefix.starts_with("log/") {
-            self.before(Op::List, prefix).await?;
-        }
-        self.inner.list(prefix, after).await
-    }
-
-    async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
-        self.before(Op::Delete, key.as_str()).await?;
-        self.inner.delete(key).await
-    }
-
-    async fn size(&self, key: &ObjectKey) -> Result<u64, StoreError> {
-        self.inner.size(key).await
-    }
+/// A log with whose store something happens before it is asked to do this with the log for the first time.
+fn meanwhile(fixture: &Fixture, op: Op, happens: impl Future<Output = ()> + Send + 'static) -> LogEnv {
+    let mut happens = Some(happens);
+    fixture.fated(move |asked| happens.take_if(|_| asked.is(op, "log/")).map_or(Fate::Done, Fate::first))
 }
 
 async fn sound(env: &LogEnv, when: &str) {
@@ -138,13 +87,11 @@ async fn s15_l10_an_expiry_killed_anywhere_leaves_a_log_that_opens_and_is_begun_
     assert_eq!(fences, [segment(1).to_string(), segment(4).to_string(), segment(7).to_string()], "fences stay");
     for kill_at in 0..11 {
         let fixture = three_reigns(61).await;
-        let steps = Mutex::new(0);
-        let dies = move |op, _what: &str| {
-            let mut steps = steps.lock().unwrap();
-            *steps += usize::from(matches!(op, Op::Put | Op::Delete));
-            (*steps > kill_at).then_some(StoreErrorKind::Unavailable)
-        };
-        let dying = Watched::env(&fixture, Box::new(dies), None);
+        let mut steps = 0;
+        let dying = fixture.fated(move |asked| {
+            steps += usize::from(matches!(asked.op, Op::Put | Op::Delete));
+            Fate::Fails(StoreErrorKind::Unavailable).when(steps > kill_at)
+        });
         let killed = carry_out(&dying, &main_source(), &before, &doomed(7)).await;
         assert_eq!(killed.is_err(), kill_at < 11, "{kill_at}");
         let history = History::load(&fixture.env, &main_source()).await.unwrap();
@@ -168,12 +115,11 @@ async fn what_a_lock_keeps_is_told_and_goes_the_next_time_and_a_base_is_never_ha
     let fixture = three_reigns(62).await;
     let history = History::load(&fixture.env, &main_source()).await.unwrap();
     let locked = [layout::manifest(&main_source(), OLD), segment(2)];
-    let names_of_locked = locked.clone().map(|key| key.to_string());
-    let locks = move |op, what: &str| {
-        let hit = op == Op::Delete && names_of_locked.iter().any(|name| name == what);
-        hit.then_some(StoreErrorKind::Refused(Refusal::NoRights))
-    };
-    let env = Watched::env(&fixture, Box::new(locks), None);
+    let locks = locked.clone();
+    let env = fixture.fated(move |asked| {
+        let locked = locks.iter().any(|key| key.as_str() == asked.name);
+        Fate::Fails(NO_RIGHTS).when(asked.op == Op::Delete && locked)
+    });
     let done = carry_out(&env, &main_source(), &history, &doomed(7)).await.unwrap();
     let refused: Vec<_> = done.refused.iter().map(|(key, _)| key.clone()).collect();
     assert_eq!(refused, locked);
@@ -183,8 +129,7 @@ async fn what_a_lock_keeps_is_told_and_goes_the_next_time_and_a_base_is_never_ha
     let history = History::load(&fixture.env, &main_source()).await.unwrap();
     let done = carry_out(&fixture.env, &main_source(), &history, &doomed(7)).await.unwrap();
     assert_eq!((done.bases, done.parts, done.segments, done.refused), (1, 3, 1, vec![]));
-    let denied = |op, _: &str| (op == Op::Delete).then_some(StoreErrorKind::Refused(Refusal::NoRights));
-    let denied = Watched::env(&fixture, Box::new(denied), None);
+    let denied = fixture.fated(|asked| Fate::Fails(NO_RIGHTS).when(asked.op == Op::Delete));
     let done = carry_out(&denied, &main_source(), &history, &doomed(12)).await.unwrap();
     assert_eq!((done.segments, done.refused.len() >= 4), (0, true), "nothing may be deleted at all: it says so");
 }
@@ -263,7 +208,7 @@ async fn s15_l5_who_slept_while_taking_a_fence_takes_another() {
     let mut first = fixture.writer().await;
     write_segment(&mut first, &transaction(1)).await;
     let env = fixture.env.clone();
-    let meanwhile = async move {
+    let others = async move {
         // The old reign writes on into the slot that the sleeper saw free; then another takes over, and all that expires.
         write_segment(&mut first, &transaction(2)).await;
         write_segment(&mut first, &transaction(3)).await;
@@ -275,7 +220,7 @@ async fn s15_l5_who_slept_while_taking_a_fence_takes_another() {
         let history = History::load(&env, &main_source()).await.unwrap();
         carry_out(&env, &main_source(), &history, &doomed(7)).await.unwrap();
     };
-    let sleepy = Watched::env(&fixture, Box::new(|_, _| None), Some((Op::Put, Box::pin(meanwhile))));
+    let sleepy = meanwhile(&fixture, Op::Put, others);
     let reign = fence::take(&sleepy, &main_source(), None).await.unwrap();
     assert_eq!((reign.epoch, reign.next), (Epoch::new(3), Slot::new(11)), "behind all that was written meanwhile");
     sound(&fixture.env, "with a stray fence before the boundary").await;
@@ -294,7 +239,7 @@ async fn s15_l10_what_expires_while_somebody_looks_is_not_missing() {
             let history = History::load(&env, &main_source()).await.unwrap();
             carry_out(&env, &main_source(), &history, &doomed(7)).await.unwrap();
         };
-        let looking = Watched::env(&fixture, Box::new(|_, _| None), Some((Op::List, Box::pin(expiring))));
+        let looking = meanwhile(&fixture, Op::List, expiring);
         if seed == 67 {
             let history = History::load(&looking, &main_source()).await.unwrap();
             assert_eq!((history.boundary, history.missing), (Some(Slot::new(7)), vec![]));
@@ -310,8 +255,7 @@ async fn s15_l10_a_hold_that_a_store_lists_and_says_is_missing_is_never_passed_o
     let fixture = three_reigns(69).await;
     let held = Hold { name: "case".parse().unwrap(), from: Timestamp::MIN, to: Timestamp::MAX };
     hold::add(&fixture.env, &main_source(), fixture.log().await, &held).await.unwrap();
-    let denies = |op, what: &str| (op == Op::Get && what.starts_with("hold/")).then_some(StoreErrorKind::Missing);
-    let env = Watched::env(&fixture, Box::new(denies), None);
+    let env = fixture.fated(|asked| Fate::Fails(StoreErrorKind::Missing).when(asked.is(Op::Get, "hold/")));
     let listed = hold::list(&env, &main_source()).await;
     let lost = layout::hold(&main_source(), &held.name);
     assert!(matches!(&listed, Err(LogError::Missing { key }) if *key == lost), "{listed:?}");

@@ -1,18 +1,13 @@
 //! A log is taken by whoever's fence stands first, and a store's lie on the way neither breaks the chain nor stops the
 //! taker for good.
 
-use std::sync::Arc;
-use std::sync::Mutex;
-
 use bytes::Bytes;
 
 use super::*;
-use crate::crypto::sealed::Sealed;
 use crate::log::fixture::{Fixture, RULE, main_source, spanning, transaction, write_segment};
 use crate::log::scrub::{Depth, Order, Outcome, scrub};
 use crate::log::writer::Writer;
-use crate::model::ObjectKey;
-use crate::store::{PutNew, Store};
+use crate::store::{Fate, PutNew};
 
 /// What a store does wrong, once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,61 +20,30 @@ enum Lie {
     BitFlip,
 }
 
-struct Lying {
-    inner: Arc<dyn Store>,
-    lie: Mutex<Option<Lie>>,
-}
-
-impl Lying {
-    fn lies(&self, lie: Lie) -> bool {
-        let mut left = self.lie.lock().unwrap();
-        let lies = *left == Some(lie);
-        if lies {
-            *left = None;
-        }
-        lies
-    }
-}
-
-#[async_trait::async_trait]
-impl Store for Lying {
-    async fn put_new(&self, key: &ObjectKey, body: Sealed) -> Result<PutNew, StoreError> {
-        let answer = self.inner.put_new(key, body).await;
-        if self.lies(Lie::ReplyLost) {
-            return Err(StoreError::new(Op::Put, key, StoreErrorKind::Unanswered));
-        }
-        let lies = *self.lie.lock().unwrap() == Some(Lie::ReplyLostAndReadWrong);
-        if lies { Ok(PutNew::AlreadyThere) } else { answer }
-    }
-
-    async fn get(&self, key: &ObjectKey, part: Part) -> Result<Sealed, StoreError> {
-        let body = self.inner.get(key, part).await?;
-        let at = match part {
-            Part::Whole if self.lies(Lie::BitFlip) => body.len() / 2,
-            Part::Range { .. } if self.lies(Lie::ReplyLostAndReadWrong) => body.len() - 1,
-            Part::Whole | Part::Range { .. } | Part::First { .. } | Part::Last { .. } => return Ok(body),
-        };
-        let mut flipped = body.as_bytes().to_vec();
-        flipped[at] ^= 1;
-        Ok(Sealed::stored(Bytes::from(flipped)))
-    }
-
-    async fn list(&self, prefix: &str, after: Option<&ObjectKey>) -> Result<Vec<ObjectKey>, StoreError> {
-        self.inner.list(prefix, after).await
-    }
-
-    async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
-        self.inner.delete(key).await
-    }
-
-    async fn size(&self, key: &ObjectKey) -> Result<u64, StoreError> {
-        self.inner.size(key).await
-    }
-}
-
 fn lying(fixture: &Fixture, lie: Lie) -> LogEnv {
-    let store = Lying { inner: Arc::clone(&fixture.env.store), lie: Mutex::new(Some(lie)) };
-    LogEnv { store: Arc::new(store), ..fixture.env.clone() }
+    let mut left = Some(lie);
+    fixture.fated(move |asked| match (left, asked.op, asked.part) {
+        (Some(Lie::ReplyLost), Op::Put, _) => {
+            left = None;
+            Fate::ReplyLost
+        }
+        (Some(Lie::ReplyLostAndReadWrong), Op::Put, _) => Fate::Says(PutNew::AlreadyThere),
+        (Some(Lie::ReplyLostAndReadWrong), Op::Get, Some(Part::Range { .. })) => {
+            left = None;
+            Fate::reads(|body| flipped(&body, body.len() - 1))
+        }
+        (Some(Lie::BitFlip), Op::Get, Some(Part::Whole)) => {
+            left = None;
+            Fate::reads(|body| flipped(&body, body.len() / 2))
+        }
+        _ => Fate::Done,
+    })
+}
+
+fn flipped(body: &[u8], at: usize) -> Bytes {
+    let mut flipped = body.to_vec();
+    flipped[at] ^= 1;
+    flipped.into()
 }
 
 /// The reply to a daemon's fence was lost. Its next try saw a higher epoch than its last one, and it stopped for good

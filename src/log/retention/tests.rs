@@ -56,7 +56,7 @@ impl World {
             let many = many % (commits.len() + 1);
             let (base, point) = (BaseId::from_bytes([u8::try_from(index).unwrap(); 16]), Position::new(at(many)));
             let (taken_at, finished_at) = (micros(*taken_at), micros(*taken_at));
-            (many, KnownBase { base, point, taken_at, finished_at, continues: true, sound: true })
+            (many, KnownBase { base, point, begins: point, taken_at, finished_at, continues: true, sound: true })
         };
         let bases = bases.iter().enumerate().map(base).collect();
         Self { times, spans, entries, bases }
@@ -64,7 +64,7 @@ impl World {
 
     fn known(&self, holds: &[Hold]) -> Known<'_> {
         let begin = self.entries[0].from;
-        let bases = self.bases.iter().map(|(_, base)| KnownBase { continues: base.point >= begin, ..base.clone() });
+        let bases = self.bases.iter().map(|(_, base)| KnownBase { continues: base.begins >= begin, ..base.clone() });
         Known { entries: &self.entries, bases: bases.collect(), gaps: Vec::new(), holds: holds.to_vec() }
     }
 
@@ -77,8 +77,9 @@ impl World {
     fn restores(&self, many: usize) -> bool {
         let first = self.entries[0].slot.get();
         let last = self.entries.last().unwrap().slot.get();
-        self.bases.iter().any(|(held, _)| {
-            let rest = self.spans.get(*held..many).unwrap_or_default();
+        self.bases.iter().any(|(held, base)| {
+            let begins = (0..=*held).rfind(|many| Position::new(at(*many)) <= base.begins).unwrap();
+            let rest = self.spans.get(begins..many).unwrap_or_default();
             *held <= many && rest.iter().all(|(began, ended)| first <= *began && *ended <= last)
         })
     }
@@ -114,7 +115,12 @@ fn world() -> impl Strategy<Value = World> {
         let bases: Vec<_> = bases.into_iter().map(|(n, jitter)| (n % (commits.len() + 1), jitter)).collect();
         let bases: Vec<_> =
             bases.into_iter().map(|(n, jitter)| (n, i64::try_from(n).unwrap() * 100 + jitter)).collect();
-        World::of(&commits, &bases)
+        let mut world = World::of(&commits, &bases);
+        // Tables of every second base were read again while it was taken: it begins earlier than it stands.
+        for (many, base) in world.bases.iter_mut().skip(1).step_by(2) {
+            base.begins = Position::new(at(many.saturating_sub(2)));
+        }
+        world
     })
 }
 

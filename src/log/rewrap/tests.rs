@@ -10,7 +10,7 @@ use crate::log::fixture::{Fixture, main_source};
 use crate::log::scrub::{self, Depth, Order, Outcome, ScrubReport, Verdict, scrub};
 use crate::log::wrapped;
 use crate::model::Slot;
-use crate::store::{MemoryStore, Op, PutNew, Store, StoreError};
+use crate::store::{Asked, Fate, Fated, MemoryStore, Op, PutNew, Store};
 
 fn key(seed: u64) -> FileKey {
     FileKey::fresh(&SeededEntropy::new(seed))
@@ -265,58 +265,21 @@ async fn l4_a_data_key_that_was_learned_from_a_forged_object_closes_no_genuine_o
     second(&new_alone).await.unwrap().footer().unwrap();
 }
 
-/// A store with a fault of its own.
-struct Faulty(Arc<MemoryStore>, Fault);
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Fault {
-    /// It says that it took an object, and holds other bytes.
-    Rots,
-    /// It lists no later wraps now.
-    ListsNoKeys,
-    /// It lists later wraps, and does not give them now.
-    GivesNoKeys,
-}
-
-impl Faulty {
-    fn away(&self, fault: Fault, op: Op, what: &str) -> Result<(), StoreError> {
-        let away = self.1 == fault && what.starts_with("keys/");
-        if away { Err(StoreError::new(op, what, StoreErrorKind::Unavailable)) } else { Ok(()) }
-    }
-}
-
-#[async_trait::async_trait]
-impl Store for Faulty {
-    async fn put_new(&self, key: &ObjectKey, body: crate::crypto::Sealed) -> Result<PutNew, StoreError> {
-        let mut bytes = body.bytes().to_vec();
-        *bytes.last_mut().unwrap() ^= u8::from(self.1 == Fault::Rots);
-        self.0.put_new(key, crate::crypto::Sealed::stored(bytes.into())).await
-    }
-
-    async fn get(&self, key: &ObjectKey, part: Part) -> Result<crate::crypto::Sealed, StoreError> {
-        self.away(Fault::GivesNoKeys, Op::Get, key.as_str())?;
-        self.0.get(key, part).await
-    }
-
-    async fn list(&self, prefix: &str, after: Option<&ObjectKey>) -> Result<Vec<ObjectKey>, StoreError> {
-        self.away(Fault::ListsNoKeys, Op::List, prefix)?;
-        self.0.list(prefix, after).await
-    }
-
-    async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
-        self.0.delete(key).await
-    }
-
-    async fn size(&self, key: &ObjectKey) -> Result<u64, StoreError> {
-        self.0.size(key).await
-    }
+/// The same log in a store whose calls meet these fates.
+fn fated(env: &LogEnv, fates: impl FnMut(&Asked<'_>) -> Fate + Send + 'static) -> LogEnv {
+    LogEnv { store: Fated::over(&env.store, fates), ..env.clone() }
 }
 
 #[tokio::test]
 async fn l11_a_rewrap_that_does_not_read_back_is_not_told_as_done() {
-    let (fixture, both) = a_log_and_a_new_key().await;
+    let (_fixture, both) = a_log_and_a_new_key().await;
     let header = second(&both).await.unwrap().header;
-    let rotting = LogEnv { store: Arc::new(Faulty(Arc::clone(&fixture.store), Fault::Rots)), ..both };
+    let rotten = |body: Bytes| -> Bytes {
+        let mut bytes = body.to_vec();
+        *bytes.last_mut().unwrap() ^= 1;
+        bytes.into()
+    };
+    let rotting = fated(&both, move |asked| Fate::reads(rotten).when(asked.is(Op::Get, "keys/")));
     let error = wrap_again(&rotting, &header).await.unwrap_err();
     assert!(matches!(error, LogError::Object(_)), "{error:?}");
 }
@@ -328,9 +291,10 @@ async fn l11_later_wraps_that_could_not_be_looked_for_are_not_told_as_another_ke
     fixture.env.keys = Arc::clone(&both.keys);
     fixture.writer().await;
     assert_eq!(rewrap_all(&both).await, [Rewrapped::Now, Rewrapped::Already], "the second reign is the new key's");
-    for fault in [Fault::ListsNoKeys, Fault::GivesNoKeys] {
-        let store = Arc::new(Faulty(Arc::clone(&fixture.store), fault));
-        let new_alone = LogEnv { store, keys: ring(&[2]), ..both.clone() };
+    for does_not in [Op::List, Op::Get] {
+        let away =
+            fated(&both, move |asked| Fate::Fails(StoreErrorKind::Unavailable).when(asked.is(does_not, "keys/")));
+        let new_alone = LogEnv { keys: ring(&[2]), ..away };
         let error = second(&new_alone).await.unwrap_err();
         assert!(matches!(error.kind, ObjectErrorKind::LaterWraps(_)), "{error:?}");
         assert!(LogError::from(error).is_store_trouble());

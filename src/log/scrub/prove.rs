@@ -18,7 +18,6 @@ use crate::log::error::{ObjectError, ObjectErrorKind};
 use crate::log::object::Object;
 use crate::log::scrub::size;
 use crate::log::scrub::tally::{Account, Tally};
-use crate::model::limits::HEADER_BYTES_MAX;
 use crate::model::{ObjectKey, Position, Timestamp};
 use crate::store::{Part, StoreError};
 
@@ -75,8 +74,7 @@ impl Looker {
 
     /// A segment's header alone.
     pub(crate) async fn header(&self, key: &ObjectKey) -> Result<Look, Blind> {
-        let part = Part::First { bytes: size(HEADER_BYTES_MAX) };
-        let start = self.env.store.get(key, part).await.map_err(Blind::Store)?.bytes();
+        let start = self.env.store.get(key, Part::HEADER).await.map_err(Blind::Store)?.bytes();
         let read = size(start.len());
         let wrong = |kind| Blind::Object(read, ObjectError { key: key.clone(), kind });
         let (header, _) = Header::decode(&start).map_err(|error| wrong(error.into()))?;

@@ -5,9 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::*;
-use crate::crypto::Sealed;
 use crate::log::fixture::{Fixture, main_source, transaction, write_segment};
-use crate::store::{MemoryStore, PutNew, Store, StoreError};
+use crate::store::{Fate, Op};
 
 fn segment(slot: u64) -> ObjectKey {
     layout::segment(&main_source(), Slot::new(slot))
@@ -52,51 +51,27 @@ async fn an_object_that_cannot_be_read_is_named_and_hides_no_data_key() {
     }
 }
 
-/// A store from which objects go between a listing and the reading; where `lies`, its listings do not learn of it.
-struct Expiring {
-    inner: Arc<MemoryStore>,
-    before: Slot,
-    lies: bool,
-}
-
-#[async_trait::async_trait]
-impl Store for Expiring {
-    async fn put_new(&self, key: &ObjectKey, body: Sealed) -> Result<PutNew, StoreError> {
-        self.inner.put_new(key, body).await
-    }
-
-    async fn get(&self, key: &ObjectKey, part: Part) -> Result<Sealed, StoreError> {
-        match layout::parse(key) {
-            Some(Named::Segment { slot, .. }) if slot < self.before && self.lies => {
-                Err(StoreError::new(crate::store::Op::Get, key, StoreErrorKind::Missing))
-            }
-            Some(Named::Segment { .. }) if !self.lies => {
-                (1..self.before.get()).for_each(|slot| self.inner.tamper(&segment(slot), None));
-                self.inner.get(key, part).await
-            }
-            _ => self.inner.get(key, part).await,
-        }
-    }
-
-    async fn list(&self, prefix: &str, after: Option<&ObjectKey>) -> Result<Vec<ObjectKey>, StoreError> {
-        self.inner.list(prefix, after).await
-    }
-
-    async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
-        self.inner.delete(key).await
-    }
-
-    async fn size(&self, key: &ObjectKey) -> Result<u64, StoreError> {
-        self.inner.size(key).await
-    }
-}
-
 #[tokio::test]
 async fn what_expires_between_the_listing_and_the_reading_is_no_trouble_and_what_is_missing_is_named() {
     for (lies, missing) in [(false, 0), (true, 4)] {
         let fixture = three_reigns(72).await;
-        let store = Arc::new(Expiring { inner: Arc::clone(&fixture.store), before: Slot::new(5), lies });
-        let found = stretches(&LogEnv { store, ..fixture.env.clone() }, &main_source()).await.unwrap();
+        // Objects go between a listing and the reading; where it lies, its listings do not learn of it.
+        let below = Arc::clone(&fixture.store);
+        let expiring = fixture.fated(move |asked| {
+            if !asked.is(Op::Get, "log/") {
+                return Fate::Done;
+            }
+            let gone = [1, 2, 3, 4].map(segment);
+            if !lies {
+                for key in &gone {
+                    below.tamper(key, None);
+                }
+            } else if gone.iter().any(|key| key.as_str() == asked.name) {
+                return Fate::Fails(StoreErrorKind::Missing);
+            }
+            Fate::Done
+        });
+        let found = stretches(&expiring, &main_source()).await.unwrap();
         let named = |(first, last): (u64, u64)| (segment(first).to_string(), segment(last).to_string());
         assert_eq!(slots(&found), [(5, 6), (7, 9)].map(named));
         assert_eq!(found.closed.len(), missing, "{:?}", found.closed);

@@ -19,7 +19,7 @@ use crate::log::fence;
 use crate::log::history::History;
 use crate::log::reader::Reader;
 use crate::model::{Commit, Role, Xid};
-use crate::store::{MemoryStore, Part, PutNew, Store};
+use crate::store::{Fate, Fated, MemoryStore, Part};
 
 const RULE: CutRule = CutRule { segment_bytes: 4000, segment_age: Duration::from_secs(1) };
 
@@ -133,49 +133,26 @@ async fn l5_of_two_writers_the_older_one_stops() {
     assert_eq!(commits(&env).await, vec![1]);
 }
 
-/// A store that notes the slots of puts under way at once, and lets a test hold them back.
-struct Slow {
-    inner: MemoryStore,
-    under_way: AtomicUsize,
-    most: AtomicUsize,
-}
-
-#[async_trait::async_trait]
-impl Store for Slow {
-    async fn put_new(&self, key: &ObjectKey, body: Sealed) -> Result<PutNew, StoreError> {
-        let now = self.under_way.fetch_add(1, Ordering::SeqCst) + 1;
-        self.most.fetch_max(now, Ordering::SeqCst);
-        tokio::task::yield_now().await;
-        let put = self.inner.put_new(key, body).await;
-        self.under_way.fetch_sub(1, Ordering::SeqCst);
-        put
-    }
-
-    async fn get(&self, key: &ObjectKey, part: Part) -> Result<Sealed, StoreError> {
-        self.inner.get(key, part).await
-    }
-
-    async fn list(&self, prefix: &str, after: Option<&ObjectKey>) -> Result<Vec<ObjectKey>, StoreError> {
-        self.inner.list(prefix, after).await
-    }
-
-    async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
-        self.inner.delete(key).await
-    }
-
-    async fn size(&self, key: &ObjectKey) -> Result<u64, StoreError> {
-        self.inner.size(key).await
-    }
-}
-
 /// A source may hand over many segments' worth at once; a rebuild relies on how many puts can be under way.
 #[tokio::test]
 async fn l8_few_puts_are_under_way_however_much_is_appended_at_once() {
-    let store = Arc::new(Slow { inner: MemoryStore::new(), under_way: AtomicUsize::new(0), most: AtomicUsize::new(0) });
-    let env = LogEnv { store: Arc::<Slow>::clone(&store), ..env() };
+    let (under_way, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (plain, its_most) = (env(), Arc::clone(&most));
+    let counting = Fated::over(&plain.store, move |asked| {
+        if asked.op != Op::Put {
+            return Fate::Done;
+        }
+        its_most.fetch_max(under_way.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        let under_way = Arc::clone(&under_way);
+        Fate::then(async move {
+            tokio::task::yield_now().await;
+            under_way.fetch_sub(1, Ordering::SeqCst);
+        })
+    });
+    let env = LogEnv { store: counting, ..plain };
     let mut writer = writer(&env).await;
     for expected in [1, IN_FLIGHT_PUTS_MAX] {
-        store.most.store(0, Ordering::SeqCst);
+        most.store(0, Ordering::SeqCst);
         let from = writer.cursor().to.get() / 10;
         for number in from + 1..=from + IN_FLIGHT_PUTS_MAX as u64 + 1 {
             for record in transaction(number) {
@@ -185,7 +162,7 @@ async fn l8_few_puts_are_under_way_however_much_is_appended_at_once() {
         }
         assert!(!writer.has_room());
         writer.flush().await.unwrap();
-        assert_eq!(store.most.load(Ordering::SeqCst), expected, "alone behind the fence, then side by side");
+        assert_eq!(most.load(Ordering::SeqCst), expected, "alone behind the fence, then side by side");
     }
 }
 

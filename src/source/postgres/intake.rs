@@ -317,12 +317,14 @@ const fn record(role: Role, piece: Piece, wire: Bytes) -> Arrival {
 
 /// Tag and objects of our trigger's message; names, never values. `None` for a command that is no change.
 fn ddl_detail(content: &[u8]) -> Option<String> {
-    let parsed: Option<serde_json::Value> = serde_json::from_slice(content).ok();
-    let tag = parsed.as_ref().and_then(|message| message.get("tag")?.as_str());
+    // A message that is no JSON says nothing of what was done, and that something was: taken for harmless it would hide a
+    // change of schema (L3).
+    let message: serde_json::Value = serde_json::from_slice(content).unwrap_or_default();
+    let tag = message.get("tag").and_then(|tag| tag.as_str());
     if tag.is_some_and(|tag| HARMLESS.contains(&tag)) {
         return None;
     }
-    let object = parsed.as_ref().and_then(|message| message.get("objects")?.get(0)?.get("identity")?.as_str());
+    let object = message.get("objects").and_then(|objects| objects.get(0)?.get("identity")?.as_str());
     Some([tag.unwrap_or("DDL"), object.unwrap_or("")].join(" ").trim_end().to_owned())
 }
 

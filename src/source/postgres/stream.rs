@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::clock::{Clock, timeout};
+use crate::codec::session::SessionRecord;
 use crate::codec::wire::WireError;
 use crate::connect::{ConnectError, ConnectTarget, Event, Mode, Session, SystemIdentity};
 use crate::log::tail::Tail;
@@ -78,12 +79,7 @@ impl Logged {
     /// What the record of a session says, and up to where the log is durable. A record that cannot be read is an error:
     /// taken for one that says nothing, it would let another server's history be glued on (L3).
     pub fn of(json: &[u8], durable: Lsn) -> Result<Self, WireError> {
-        let foreign = WireError::Foreign { what: "the record of a session" };
-        let session: serde_json::Value = serde_json::from_slice(json).map_err(|_| foreign)?;
-        let system_id = session.get("system_id").and_then(|id| id.as_str()?.parse().ok()).ok_or(foreign)?;
-        let timeline = session.get("timeline").and_then(|id| id.as_u64()?.try_into().ok()).ok_or(foreign)?;
-        let name = |name: &serde_json::Value| name.as_str().map(str::to_owned);
-        let publications = session.get("publications").and_then(|names| names.as_array()?.iter().map(name).collect());
+        let SessionRecord { system_id, timeline, publications, .. } = SessionRecord::decode(json)?;
         Ok(Self { durable, system_id: Some(system_id), timeline: Some(timeline), publications })
     }
 }
@@ -159,8 +155,7 @@ impl Opened {
 
     /// Which server this is, in the words of a session's record.
     pub fn server(&self) -> String {
-        let system_id = self.identity.system_id.to_string();
-        serde_json::json!({ "system_id": system_id, "timeline": self.identity.timeline }).to_string()
+        SessionRecord::of_server(self.identity.system_id, self.identity.timeline).encode()
     }
 
     /// Who reads from our slot now, if anybody.
@@ -228,16 +223,17 @@ impl Opened {
     }
 
     fn first_arrivals(&self, slot: &str, start: &Start) -> Vec<Arrival> {
-        let session = serde_json::json!({
-            "system_id": self.identity.system_id.to_string(),
-            "timeline": self.identity.timeline,
-            "database": self.identity.database,
-            "server_version": self.session.version_num(),
-            "slot": slot,
-            "start": start.at.to_string(),
-            "publications": self.settings.publications,
-        });
-        let mut first = vec![Arrival::Record(Record::own(Kind::Session, Bytes::from(session.to_string())))];
+        let SystemIdentity { system_id, timeline, database, .. } = &self.identity;
+        let session = SessionRecord {
+            database: Some(database.clone()),
+            publications: Some(self.settings.publications.clone()),
+            server_version: Some(self.session.version_num()),
+            slot: Some(slot.to_owned()),
+            start: Some(start.at),
+            system_id: *system_id,
+            timeline: *timeline,
+        };
+        let mut first = vec![Arrival::Record(Record::own(Kind::Session, Bytes::from(session.encode())))];
         if let Some(gap) = &start.gap {
             push_gap(gap.clone(), &mut first);
         }
@@ -342,27 +338,5 @@ mod tests {
         assert_eq!(switch_point(history, 1), Some(Lsn::new(0x300_0148)));
         assert_eq!(switch_point(history, 2), Some(Lsn::new(0x500_0000)));
         assert_eq!(switch_point(history, 3), None);
-    }
-
-    #[test]
-    fn l3_a_sessions_record_that_cannot_be_read_is_an_error_and_not_an_unknown_server() {
-        #[rustfmt::skip]
-        let cases = [
-            // record                                              read                    why
-            (r#"{"system_id":"9","timeline":3,"new":true}"#,       Some((9, 3)),           "names that come later"),
-            ("",                                                   None,                   "nothing"),
-            ("session",                                            None,                   "no JSON"),
-            (r#"{"timeline":3}"#,                                  None,                   "no server"),
-            (r#"{"system_id":"x","timeline":3}"#,                  None,                   "a server that is none"),
-            (r#"{"system_id":"9","timeline":4294967296}"#,         None,                   "a timeline that is none"),
-        ];
-        for (record, read, why) in cases {
-            let said = Logged::of(record.as_bytes(), Lsn::new(7)).ok();
-            assert_eq!(said.map(|said| (said.system_id.unwrap(), said.timeline.unwrap())), read, "{why}");
-        }
-        let publications = |record: &str| Logged::of(record.as_bytes(), Lsn::new(7)).unwrap().publications;
-        let reads = r#"{"system_id":"9","timeline":3,"publications":["a","b"]}"#;
-        assert_eq!(publications(reads), Some(vec!["a".to_owned(), "b".to_owned()]));
-        assert_eq!(publications(r#"{"system_id":"9","timeline":3}"#), None, "an older record does not say");
     }
 }

@@ -16,7 +16,6 @@ use std::sync::Arc;
 
 use crate::clock;
 use crate::codec::segment::{Header, ObjectKind};
-use crate::model::limits::HEADER_BYTES_MAX;
 use crate::model::{BaseId, ObjectKey, Slot, SourceName};
 use crate::store::error::{Refusal, StoreError, StoreErrorKind};
 use crate::store::keys::Keys;
@@ -317,7 +316,6 @@ pub(crate) async fn is_gone(store: &dyn Store, key: &ObjectKey) -> Result<bool, 
 
 /// What cannot be read is taken for one, and stays.
 async fn is_fence(store: &dyn Store, segment: &ObjectKey) -> Result<bool, StoreError> {
-    let bytes = u64::try_from(HEADER_BYTES_MAX).unwrap_or(u64::MAX);
-    let start = store.get(segment, Part::First { bytes }).await?;
+    let start = store.get(segment, Part::HEADER).await?;
     Ok(Header::decode(start.as_bytes()).map_or(true, |(header, _)| header.kind == ObjectKind::Fence))
 }

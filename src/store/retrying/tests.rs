@@ -10,74 +10,38 @@ use crate::clock::ManualClock;
 use crate::entropy::SeededEntropy;
 use crate::model::Timestamp;
 use crate::store::error::Refusal;
+use crate::store::fated::{Fate, Fated};
 use crate::store::memory::MemoryStore;
 
-/// What happens to one call.
-#[derive(Clone, Copy)]
-enum Fate {
-    /// As asked.
-    Done,
-    /// Not done, and said so.
-    Refused(StoreErrorKind),
-    /// Done, and the reply is lost.
-    ReplyLost,
-    /// Neither done nor answered.
-    Hangs,
-}
+/// What becomes of one put or get.
+type Meets = fn() -> Fate;
+const DONE: Meets = || Fate::Done;
+const LATER: Meets = || Fate::Fails(StoreErrorKind::Unavailable);
+const FULL: Meets = || Fate::Fails(StoreErrorKind::Refused(Refusal::NoSpace));
+const LOST: Meets = || Fate::ReplyLost;
+const HANGS: Meets = Fate::hangs;
 
 /// A memory store whose puts and gets meet what is scripted, then work.
 struct Scripted {
-    inner: MemoryStore,
-    fates: Mutex<VecDeque<Fate>>,
-    bodies: Mutex<Vec<Sealed>>,
+    inner: Arc<dyn Store>,
+    script: Arc<Mutex<VecDeque<Meets>>>,
+    bodies: Arc<Mutex<Vec<Sealed>>>,
 }
 
 impl Scripted {
-    fn new(fates: &[Fate]) -> Arc<Self> {
-        let fates = Mutex::new(fates.iter().copied().collect());
-        Arc::new(Self { inner: MemoryStore::new(), fates, bodies: Mutex::default() })
+    fn new(script: &[Meets]) -> Self {
+        let script = Arc::new(Mutex::new(script.iter().copied().collect()));
+        Self { inner: Arc::new(MemoryStore::new()), script, bodies: Arc::default() }
     }
 
-    async fn meet<T>(&self, op: Op, done: Result<T, StoreError>, fate: Fate) -> Result<T, StoreError> {
-        match fate {
-            Fate::Done => done,
-            Fate::ReplyLost => Err(StoreError::new(op, "x", StoreErrorKind::Unanswered)),
-            Fate::Refused(kind) => Err(StoreError::new(op, "x", kind)),
-            Fate::Hangs => std::future::pending().await,
-        }
-    }
-
-    fn fate(&self) -> Fate {
-        self.fates.lock().unwrap().pop_front().unwrap_or(Fate::Done)
-    }
-}
-
-#[async_trait::async_trait]
-impl Store for Scripted {
-    async fn put_new(&self, key: &ObjectKey, body: Sealed) -> Result<PutNew, StoreError> {
-        self.bodies.lock().unwrap().push(body.clone());
-        let fate = self.fate();
-        let done = match fate {
-            Fate::Done | Fate::ReplyLost => self.inner.put_new(key, body).await,
-            Fate::Refused(_) | Fate::Hangs => Ok(PutNew::Created),
-        };
-        self.meet(Op::Put, done, fate).await
-    }
-
-    async fn get(&self, key: &ObjectKey, part: Part) -> Result<Sealed, StoreError> {
-        self.meet(Op::Get, self.inner.get(key, part).await, self.fate()).await
-    }
-
-    async fn list(&self, prefix: &str, after: Option<&ObjectKey>) -> Result<Vec<ObjectKey>, StoreError> {
-        self.inner.list(prefix, after).await
-    }
-
-    async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
-        self.inner.delete(key).await
-    }
-
-    async fn size(&self, key: &ObjectKey) -> Result<u64, StoreError> {
-        self.inner.size(key).await
+    fn store(&self) -> Arc<dyn Store> {
+        let (script, bodies) = (Arc::clone(&self.script), Arc::clone(&self.bodies));
+        Fated::over(&self.inner, move |asked| {
+            bodies.lock().unwrap().extend(asked.body.cloned());
+            let scripted = matches!(asked.op, Op::Put | Op::Get);
+            let next = if scripted { script.lock().unwrap().pop_front() } else { None };
+            next.unwrap_or(DONE)()
+        })
     }
 }
 
@@ -106,39 +70,35 @@ async fn run<T>(clock: &ManualClock, work: impl Future<Output = T>) -> (T, Durat
     }
 }
 
-fn retrying(store: &Arc<Scripted>) -> (Retrying, Arc<ManualClock>) {
+fn retrying(store: &Scripted) -> (Retrying, Arc<ManualClock>) {
     let clock = Arc::new(ManualClock::new(Timestamp::from_micros(0)));
-    let inner: Arc<dyn Store> = Arc::<Scripted>::clone(store);
     let own_clock: Arc<dyn Clock> = Arc::<ManualClock>::clone(&clock);
-    (Retrying::new(inner, own_clock, Arc::new(SeededEntropy::new(7)), RULE), clock)
+    (Retrying::new(store.store(), own_clock, Arc::new(SeededEntropy::new(7)), RULE), clock)
 }
 
-type Case = (&'static [Fate], bool, Result<PutNew, StoreErrorKind>, &'static str);
+type Case = (&'static [Meets], bool, Result<PutNew, StoreErrorKind>, &'static str);
 
 #[tokio::test]
 async fn a_put_ends_as_what_happened_however_its_replies_are_lost() {
-    use Fate::{Done, Hangs, Refused, ReplyLost};
-    const LATER: Fate = Refused(StoreErrorKind::Unavailable);
-    const FULL: Fate = Refused(StoreErrorKind::Refused(Refusal::NoSpace));
     let no_space = StoreErrorKind::Refused(Refusal::NoSpace);
     #[rustfmt::skip]
     let cases: &[Case] = &[
-        // fates of the calls     rival  answer                              why
-        (&[Done],                 false, Ok(PutNew::Created),                "nothing went wrong"),
-        (&[Done],                 true,  Ok(PutNew::AlreadyThere),           "a rival was first"),
-        (&[LATER, LATER, Done],   false, Ok(PutNew::Created),                "a store that comes back"),
-        (&[ReplyLost],            false, Ok(PutNew::Created),                "our own earlier put is ours"),
-        (&[ReplyLost, ReplyLost], false, Ok(PutNew::Created),                "however often the reply is lost"),
-        (&[ReplyLost],            true,  Ok(PutNew::AlreadyThere),           "a rival's object is never ours"),
+        // what calls meet        rival  answer                              why
+        (&[DONE],                 false, Ok(PutNew::Created),                "nothing went wrong"),
+        (&[DONE],                 true,  Ok(PutNew::AlreadyThere),           "a rival was first"),
+        (&[LATER, LATER, DONE],   false, Ok(PutNew::Created),                "a store that comes back"),
+        (&[LOST],                 false, Ok(PutNew::Created),                "our own earlier put is ours"),
+        (&[LOST, LOST],           false, Ok(PutNew::Created),                "however often the reply is lost"),
+        (&[LOST],                 true,  Ok(PutNew::AlreadyThere),           "a rival's object is never ours"),
         (&[LATER],                true,  Ok(PutNew::AlreadyThere),           "nor after a plain failure"),
-        (&[ReplyLost, Done, LATER], false, Ok(PutNew::Created),              "the look itself may fail and is repeated"),
+        (&[LOST, DONE, LATER],    false, Ok(PutNew::Created),                "the look itself may fail and is repeated"),
         (&[FULL],                 false, Err(no_space),                      "a person must act: no second try"),
-        (&[ReplyLost, FULL],      false, Err(StoreErrorKind::Unanswered),    "it may have landed: not 'not done'"),
-        (&[Hangs],                false, Err(StoreErrorKind::Unanswered),    "silence until the deadline"),
+        (&[LOST, FULL],           false, Err(StoreErrorKind::Unanswered),    "it may have landed: not 'not done'"),
+        (&[HANGS],                false, Err(StoreErrorKind::Unanswered),    "silence until the deadline"),
         (&[LATER; 99],            false, Err(StoreErrorKind::Unavailable),   "a store that stays away"),
     ];
-    for (fates, rival, answer, why) in cases {
-        let store = Scripted::new(fates);
+    for (script, rival, answer, why) in cases {
+        let store = Scripted::new(script);
         if *rival {
             store.inner.put_new(&key(), body("theirs")).await.unwrap();
         }
@@ -152,10 +112,10 @@ async fn a_put_ends_as_what_happened_however_its_replies_are_lost() {
 
 #[tokio::test]
 async fn the_waits_grow_to_their_bound_and_are_not_alike() {
-    let store = Scripted::new(&[Fate::Refused(StoreErrorKind::Unavailable); 99]);
+    let store = Scripted::new(&[LATER; 99]);
     let (retrying, clock) = retrying(&store);
     let (_, took) = run(&clock, retrying.get(&key(), Part::Whole)).await;
-    let tries = 99 - store.fates.lock().unwrap().len();
+    let tries = 99 - store.script.lock().unwrap().len();
     assert!(
         (6..=14).contains(&tries),
         "{tries} tries in {took:?}: 0.1, 0.2, 0.4, 0.8, 1.6, 2, 2, … each up to half shorter"
@@ -214,7 +174,7 @@ async fn the_deadline_follows_the_bytes_where_the_road_is_known_to_be_slow() {
         (Ok(Part::Whole),                              RULE.deadline + seconds(16 * MIB) * 2 + rest, "whatever it is, it may come to its end"),
     ];
     for (asked, ends, why) in cases {
-        let store = Scripted::new(&[Fate::Hangs]);
+        let store = Scripted::new(&[HANGS]);
         let (retrying, clock) = retrying(&store);
         let retrying = retrying.on_a_road(1_000_000);
         let (error, took) = match asked {
@@ -225,7 +185,7 @@ async fn the_deadline_follows_the_bytes_where_the_road_is_known_to_be_slow() {
         assert!((ends..ends + Duration::from_millis(20)).contains(&took), "{why}: {took:?} instead of {ends:?}");
     }
     // No try begins once the time of the usual is over.
-    let store = Scripted::new(&[Fate::Refused(StoreErrorKind::Unavailable); 999]);
+    let store = Scripted::new(&[LATER; 999]);
     let (retrying, clock) = retrying(&store);
     let (_, took) = run(&clock, retrying.on_a_road(1_000_000).get(&key(), Part::Whole)).await;
     assert!(took <= RULE.deadline + seconds(16 * MIB) * 2, "{took:?}");

@@ -1,16 +1,14 @@
 //! What expires while it is verified is told as expired; what is missing of a base that is still there is damage.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use holdfast::codec::base::Manifest;
-use holdfast::crypto::Sealed;
 use holdfast::daemon::verify::{self, Order, Verified};
 use holdfast::log::retention::Doomed;
 use holdfast::log::scrub::{Depth, Outcome, Verdict};
 use holdfast::log::{History, LogEnv, expiry};
 use holdfast::model::{BaseId, ObjectKey, Slot};
-use holdfast::store::{Part, PutNew, Store, StoreError, layout};
+use holdfast::store::{Fate, Fated, Op, layout};
 
 use crate::restore::site::Site;
 
@@ -22,56 +20,17 @@ enum Then {
     LosesThePart,
 }
 
-/// A store where something happens as soon as somebody reads an object.
-struct Meanwhile {
-    below: LogEnv,
-    at: ObjectKey,
-    base: BaseId,
-    then: Then,
-    happened: AtomicBool,
-}
-
-impl Meanwhile {
-    async fn happen(&self) {
-        if self.happened.swap(true, Ordering::Relaxed) {
-            return;
+/// What happens to a base in this log, once somebody reads `at`.
+async fn happen(below: LogEnv, at: ObjectKey, base: BaseId, then: Then) {
+    match then {
+        Then::Expires => {
+            let source = "main".parse().unwrap();
+            let history = History::load(&below, &source).await.unwrap();
+            let doomed = Doomed { first: Slot::FIRST, bases: vec![base] };
+            let expired = expiry::carry_out(&below, &source, &history, &doomed).await.unwrap();
+            assert_eq!(expired.bases, 1);
         }
-        match self.then {
-            Then::Expires => {
-                let source = "main".parse().unwrap();
-                let history = History::load(&self.below, &source).await.unwrap();
-                let doomed = Doomed { first: Slot::FIRST, bases: vec![self.base] };
-                let expired = expiry::carry_out(&self.below, &source, &history, &doomed).await.unwrap();
-                assert_eq!(expired.bases, 1);
-            }
-            Then::LosesThePart => self.below.store.delete(&self.at).await.unwrap(),
-        }
-    }
-}
-
-#[async_trait::async_trait]
-impl Store for Meanwhile {
-    async fn put_new(&self, key: &ObjectKey, body: Sealed) -> Result<PutNew, StoreError> {
-        self.below.store.put_new(key, body).await
-    }
-
-    async fn get(&self, key: &ObjectKey, part: Part) -> Result<Sealed, StoreError> {
-        if *key == self.at {
-            self.happen().await;
-        }
-        self.below.store.get(key, part).await
-    }
-
-    async fn list(&self, prefix: &str, after: Option<&ObjectKey>) -> Result<Vec<ObjectKey>, StoreError> {
-        self.below.store.list(prefix, after).await
-    }
-
-    async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
-        self.below.store.delete(key).await
-    }
-
-    async fn size(&self, key: &ObjectKey) -> Result<u64, StoreError> {
-        self.below.store.size(key).await
+        Then::LosesThePart => below.store.delete(&at).await.unwrap(),
     }
 }
 
@@ -83,13 +42,17 @@ async fn l10_a_base_that_expires_while_it_is_verified_is_no_damage_and_one_that_
     let (lost, expired) = (site.base().await, site.base().await);
     let part = |of: &Manifest| layout::base_part(&site.source, of.base, of.parts[0].number);
     let verified = async |base: BaseId, at: ObjectKey, then: Then| -> Verified {
-        let happened = AtomicBool::new(false);
-        let store = Arc::new(Meanwhile { below: site.env.clone(), at, base, then, happened });
-        let below: Arc<dyn Store> = Arc::<Meanwhile>::clone(&store);
-        let env = LogEnv { store: below, ..site.env.clone() };
+        let name = at.to_string();
+        let happens = Arc::new(Mutex::new(Some(happen(site.env.clone(), at, base, then))));
+        let due = Arc::clone(&happens);
+        let store = Fated::over(&site.env.store, move |asked| {
+            let read = asked.op == Op::Get && asked.name == name;
+            due.lock().unwrap().take_if(|_| read).map_or(Fate::Done, Fate::first)
+        });
+        let env = LogEnv { store, ..site.env.clone() };
         let order = Order { depth: Depth::Full, since: None, jobs: 1, bytes_per_second: None };
         let verified = verify::source(&env, &site.source, order, None, &mut ()).await;
-        assert!(store.happened.load(Ordering::Relaxed), "nothing happened meanwhile");
+        assert!(happens.lock().unwrap().is_none(), "nothing happened meanwhile");
         verified
     };
     // Once while its manifest is read, once while its parts are.

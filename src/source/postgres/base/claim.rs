@@ -59,9 +59,12 @@ pub(crate) fn taker(folder: &Path, base: BaseId) -> Taker {
         Err(rustix::io::Errno::WOULDBLOCK) => Taker::Alive,
         Err(_) => Taker::Unknown,
         Ok(()) => {
-            let inode = |found: io::Result<fs::Metadata>| found.map(|found| found.ino()).ok();
-            let still_there = inode(fs::metadata(&path)).is_some_and(|ino| Some(ino) == inode(file.metadata()));
-            if still_there { Taker::Dead(Claim { path, _locked: file }) } else { Taker::Unknown }
+            // Whoever took its claim back removed the file before it let go of the lock: what we locked must still be what
+            // stands there. Where that cannot be seen, nobody is called dead.
+            match (fs::metadata(&path), file.metadata()) {
+                (Ok(there), Ok(locked)) if there.ino() == locked.ino() => Taker::Dead(Claim { path, _locked: file }),
+                (Ok(_) | Err(_), _) => Taker::Unknown,
+            }
         }
     }
 }

@@ -53,6 +53,14 @@ pub enum BaseTakeError {
     /// The schema changed while the base was taken.
     #[error("the schema kept changing while the base was taken; try again when the DDL is over")]
     SchemaChanged,
+    /// A table was emptied or rewritten each time before its rows had been read.
+    #[error(
+        "table {table} was emptied or rewritten again and again while it was read; take the base at a quieter time"
+    )]
+    Restless {
+        /// Which table, by schema and name.
+        table: String,
+    },
     /// There is no `pg_dump` that can read this server.
     #[error("no {program} of version {major} or later was found; install postgresql-client-{major}")]
     NoTool {

@@ -8,9 +8,11 @@
 //!        └─▶ COPY by several workers, large tables in ranges of ctid
 //!                 └──▶ parts: packed, sealed, put ──▶ the manifest, last
 //! ```
+//! A table that is emptied before it was read is read again in a later snapshot ([`again`]).
 //! A base without a manifest is none; its parts are left-overs that [`sweep`] removes. `pg_dump` reads the newest catalog
 //! beside the snapshot, so a base during which the schema changed is thrown away and taken again.
 
+mod again;
 mod claim;
 mod dump;
 mod error;
@@ -22,23 +24,25 @@ pub mod sweep;
 pub(crate) use dump::Tools;
 pub use error::BaseTakeError;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::{sleep, timeout};
 use crate::codec::base::{Content, FORMAT, Manifest, Part, Server};
+use crate::codec::session::SessionRecord;
 use crate::connect::{ConnectTarget, Mode, Session, SlotLife, SlotSnapshot};
 use crate::entropy::draw;
 use crate::log::session::last_session;
 use crate::log::{History, LogEnv};
 use crate::model::{BaseId, LogId, Lsn, SourceName};
+use crate::source::postgres::base::again::Stand;
 use crate::source::postgres::base::claim::Claim;
 use crate::source::postgres::base::parts::{PartWriter, Parts};
 use crate::source::postgres::base::survey::Survey;
 use crate::source::postgres::names;
 use crate::source::postgres::patience::{LOCK_PAUSE, LOCK_TRIES, LOCK_WAIT};
-use crate::source::postgres::stream::Logged;
 
 /// How long the snapshot may take to be made: it waits for every writing transaction of the cluster.
 const SNAPSHOT_WITHIN: Duration = Duration::from_mins(1);
@@ -100,15 +104,16 @@ pub async fn take(
     order: &BaseOrder,
     progress: &Arc<dyn BaseProgress>,
 ) -> Result<Manifest, BaseTakeError> {
-    for _ in 0..TRIES {
+    let mut tries = 1;
+    loop {
         match attempt(env, order, progress).await {
-            Err(BaseTakeError::SchemaChanged) => {
-                tracing::info!(source = %order.source, "the schema changed while the base was taken; again");
+            Err(error @ (BaseTakeError::SchemaChanged | BaseTakeError::Restless { .. })) if tries < TRIES => {
+                tracing::info!(source = %order.source, %error, "the base is begun anew");
+                tries += 1;
             }
             ended => return ended,
         }
     }
-    Err(BaseTakeError::SchemaChanged)
 }
 
 /// A snapshot that lives as long as its session, and where it stands.
@@ -123,21 +128,22 @@ async fn attempt(env: &LogEnv, order: &BaseOrder, progress: &Arc<dyn BaseProgres
     let before = survey::fingerprint(&mut sql(env, order, &[]).await?).await?;
     // Before the snapshot: capture goes on meanwhile, and what is durable a moment later may lie behind the snapshot.
     let history = Stored::of(env, order).await;
-    let held = hold_snapshot(env, order).await?;
+    let mut held = hold_snapshot(env, order).await?;
     history.refuse_other_server(&held)?;
+    let log = order.log.or(history.log);
     let base = BaseId::from_bytes(draw(&*env.entropy));
     let mut claim = order.claim(base);
     let mut survey = Survey::take(&mut in_snapshot(env, order, &held.snapshot).await?).await?;
     progress.begins(survey.bytes());
     let parts = Arc::new(Parts::begin(env, &order.source, base).await?);
     let taking = Taking { env, order, held: &held, parts: Arc::clone(&parts), progress: Arc::clone(progress) };
-    let copied = copy_all(&taking, &mut survey).await;
+    let stand = copy_all(&taking, &mut survey, log).await;
     let changed = match survey::fingerprint(&mut sql(env, order, &[]).await?).await {
         Ok(now) => now != before,
-        Err(_) if copied.is_err() => false, // one cause is enough, and it is the first
+        Err(_) if stand.is_err() => false, // one cause is enough, and it is the first
         Err(error) => return Err(error),
     };
-    if changed || copied.is_err() {
+    if changed || stand.is_err() {
         // What could not be removed stays claimed, by nobody alive: the next sweep takes it.
         if sweep::forget(env, &order.source, base).await {
             release(order, claim.take());
@@ -147,15 +153,20 @@ async fn attempt(env: &LogEnv, order: &BaseOrder, progress: &Arc<dyn BaseProgres
         // Also where something failed: a table that is gone cannot be copied, a column that was renamed neither.
         return Err(BaseTakeError::SchemaChanged);
     }
-    copied?;
+    let begins = stand?.map(|stand| {
+        (survey.taken_at, survey.sequences) = (stand.taken_at, stand.sequences);
+        survey.warnings.push(again::warning(held.point));
+        std::mem::replace(&mut held.point, stand.point)
+    });
     let mut written = parts.written();
     number_pieces(&mut written);
     let manifest = Manifest {
         format: FORMAT,
         base,
-        log: order.log,
+        log,
         source: order.source.clone(),
         point: held.point,
+        begins,
         taken_at: survey.taken_at,
         finished_at: env.clock.now(),
         server: held.server.clone(),
@@ -176,6 +187,7 @@ async fn attempt(env: &LogEnv, order: &BaseOrder, progress: &Arc<dyn BaseProgres
 
 /// What the store holds of a server before a base of it is taken.
 struct Stored {
+    log: Option<LogId>,
     durable: Lsn,
     /// Which server it is of, if that is known.
     system_id: Option<u64>,
@@ -185,10 +197,14 @@ impl Stored {
     /// Where the log cannot be read, the newest base alone tells.
     async fn of(env: &LogEnv, order: &BaseOrder) -> Self {
         let history = History::load(env, &order.source).await.unwrap_or_default();
-        let session = last_session(env, &order.source, &history).await.ok().flatten();
-        let logged = session.and_then(|session| Logged::of(&session.wire, Lsn::ZERO).ok()?.system_id);
+        let session = last_session(env, &order.source, &history).await;
+        let logged = match session.map(|session| session.map(|session| SessionRecord::decode(&session.wire))) {
+            Ok(Some(Ok(record))) => Some(record.system_id),
+            // What is wrong with a log is `verify`'s to say, and no reason not to take a new base.
+            Ok(Some(Err(_)) | None) | Err(_) => None,
+        };
         let durable = history.last().map_or(Lsn::ZERO, |last| Lsn::from(last.to));
-        Self { durable, system_id: logged.or(order.system_id) }
+        Self { log: history.log, durable, system_id: logged.or(order.system_id) }
     }
 
     /// Refuses a server that the history is not of: two sites pointed at one prefix, say, with one key. Restores would put
@@ -213,11 +229,34 @@ struct Taking<'a> {
     progress: Arc<dyn BaseProgress>,
 }
 
-/// Schema and rows side by side: the one waits for programs to start, the other for disks.
-async fn copy_all(taking: &Taking<'_>, survey: &mut Survey) -> Result<(), BaseTakeError> {
-    let (warning, ()) = futures::try_join!(dump_all(taking), rows::copy(taking, survey))?;
+impl Taking<'_> {
+    /// The same in another snapshot.
+    fn in_snapshot<'b>(&'b self, held: &'b Held) -> Taking<'b> {
+        Taking {
+            env: self.env,
+            order: self.order,
+            held,
+            parts: Arc::clone(&self.parts),
+            progress: Arc::clone(&self.progress),
+        }
+    }
+}
+
+/// Schema and rows side by side: the one waits for programs to start, the other for disks. Then what has to be read again,
+/// where a log goes on; gives the place of that.
+async fn copy_all(
+    taking: &Taking<'_>,
+    survey: &mut Survey,
+    log: Option<LogId>,
+) -> Result<Option<Stand>, BaseTakeError> {
+    let all: BTreeSet<_> = (0..survey.tables.len()).collect();
+    let (warning, gone) = futures::try_join!(dump_all(taking), rows::copy(taking, survey, &all))?;
     survey.warnings.extend(warning);
-    Ok(())
+    if gone.is_empty() || log.is_some() {
+        again::read(taking, survey, gone).await
+    } else {
+        Err(again::restless(survey, &gone))
+    }
 }
 
 /// Schema and globals; gives what a person should know of them.

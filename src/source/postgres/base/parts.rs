@@ -3,6 +3,7 @@
 //! A part ends where a message ends. A row that is longer than a part continues in the parts with the next numbers: while
 //! it does, nobody else takes a number.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -61,6 +62,18 @@ impl Parts {
 
     fn seal(&self, header: &Header, frames: &[Packed]) -> Result<Sealed, SealError> {
         self.seal.lock().unwrap_or_else(PoisonError::into_inner).seal(header, frames, |_| Vec::new())
+    }
+
+    /// The rows of these tables that are durable already are to be in none.
+    pub(crate) fn discard(&self, tables: &BTreeSet<usize>) {
+        let index = |table: u32| usize::try_from(table).ok();
+        for part in self.written.lock().unwrap_or_else(PoisonError::into_inner).iter_mut() {
+            if let Content::Rows { table, .. } = part.content
+                && index(table).is_some_and(|table| tables.contains(&table))
+            {
+                part.content = Content::Stale;
+            }
+        }
     }
 
     /// Those that are durable.

@@ -2,9 +2,10 @@
 //! the largest first, in ranges of ctid.
 //!
 //! Each stretch is copied within a savepoint and the savepoint is rolled back: so the lock on the table is let go with the
-//! stretch, and DDL that waits for it waits a second or two, not for the base (L12). What DDL then does to the table is
-//! noticed: by its file where rows would be missing, by the schema's fingerprint otherwise.
+//! stretch, and DDL that waits for it waits a second or two, not for the base (L12). What happens to the table then is
+//! noticed: by its file where rows would be missing, for whoever reads it again, by the schema's fingerprint otherwise.
 
+use std::collections::BTreeSet;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -22,7 +23,7 @@ use crate::source::postgres::base::{BaseProgress, Taking, in_snapshot};
 /// A table larger than this is copied in ranges of this size.
 const RANGE_BYTES: u64 = 64 * 1024 * 1024;
 /// Up to this size a table is small: such are queues and staging tables, which are emptied now and then, and one that is
-/// emptied before it was copied costs the whole base. They take no time worth balancing.
+/// emptied before it was copied must be read again. They take no time worth balancing.
 const SMALL_BYTES: u64 = 1024 * 1024;
 /// PostgreSQL's page (`BLCKSZ`), unless the server was built otherwise; ranges only need to be of about equal size.
 const PAGE_BYTES: u64 = 8192;
@@ -38,15 +39,21 @@ struct Stretch {
 }
 
 /// What a worker found in one stretch.
-struct Copied {
-    table: usize,
-    sum: RowSum,
-    bytes: u64,
+enum Found {
+    /// Its rows.
+    Rows { table: usize, sum: RowSum, bytes: u64 },
+    /// Another file than the snapshot knows: TRUNCATE emptied the table, or VACUUM FULL rewrote it.
+    OtherFile { table: usize },
 }
 
-/// Copies every table of the survey, and writes rows, sums and sizes into it.
-pub(crate) async fn copy(taking: &Taking<'_>, survey: &mut Survey) -> Result<(), BaseTakeError> {
-    let queue = Arc::new(Mutex::new(stretches(survey)));
+/// Copies the tables of the survey that `wanted` names by index, and writes their sums and sizes into it. Gives those whose
+/// rows were not there any more.
+pub(crate) async fn copy(
+    taking: &Taking<'_>,
+    survey: &mut Survey,
+    wanted: &BTreeSet<usize>,
+) -> Result<BTreeSet<usize>, BaseTakeError> {
+    let queue = Arc::new(Mutex::new(stretches(survey, wanted)));
     let mut workers = JoinSet::new();
     for _ in 0..taking.order.jobs.max(1) {
         let session = in_snapshot(taking.env, taking.order, &taking.held.snapshot).await?;
@@ -59,19 +66,26 @@ pub(crate) async fn copy(taking: &Taking<'_>, survey: &mut Survey) -> Result<(),
         };
         workers.spawn(worker.run());
     }
+    let mut gone = BTreeSet::new();
     while let Some(done) = workers.join_next().await {
-        for copied in done.map_err(|_| BaseTakeError::Worker)?? {
-            if let Some(table) = survey.tables.get_mut(copied.table) {
-                table.described.sum.merge(copied.sum);
-                table.described.bytes += copied.bytes;
+        for found in done.map_err(|_| BaseTakeError::Worker)?? {
+            match found {
+                Found::Rows { table, sum, bytes } => {
+                    if let Some(table) = survey.tables.get_mut(table) {
+                        table.described.sum.merge(sum);
+                        table.described.bytes += bytes;
+                    }
+                }
+                Found::OtherFile { table } => drop(gone.insert(table)),
             }
         }
     }
-    Ok(())
+    Ok(gone)
 }
 
-fn stretches(survey: &Survey) -> VecDeque<Stretch> {
-    let mut all: Vec<_> = survey.tables.iter().enumerate().flat_map(|(index, table)| of_table(index, table)).collect();
+fn stretches(survey: &Survey, wanted: &BTreeSet<usize>) -> VecDeque<Stretch> {
+    let tables = survey.tables.iter().enumerate().filter(|(index, _)| wanted.contains(index));
+    let mut all: Vec<_> = tables.flat_map(|(index, table)| of_table(index, table)).collect();
     all.sort_by_key(|stretch| (stretch.bytes > SMALL_BYTES, std::cmp::Reverse(stretch.bytes)));
     all.into()
 }
@@ -102,20 +116,24 @@ struct Worker {
 }
 
 impl Worker {
-    async fn run(mut self) -> Result<Vec<Copied>, BaseTakeError> {
-        let mut copied = Vec::new();
+    async fn run(mut self) -> Result<Vec<Found>, BaseTakeError> {
+        let mut all = Vec::new();
         while let Some(stretch) = self.take() {
-            copied.push(self.copy(&stretch).await?);
+            let found = self.copy(&stretch).await?;
+            if let Found::OtherFile { table } = found {
+                self.queue.lock().unwrap_or_else(PoisonError::into_inner).retain(|stretch| stretch.table != table);
+            }
+            all.push(found);
         }
         self.session.close().await;
-        Ok(copied)
+        Ok(all)
     }
 
     fn take(&self) -> Option<Stretch> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
     }
 
-    async fn copy(&mut self, stretch: &Stretch) -> Result<Copied, BaseTakeError> {
+    async fn copy(&mut self, stretch: &Stretch) -> Result<Found, BaseTakeError> {
         let table =
             u32::try_from(stretch.table).map_err(|_| BaseTakeError::Catalog { what: "a sane number of tables" })?;
         let mut writer = PartWriter::new(&self.env, &self.parts, Content::Rows { table, piece: 0 });
@@ -138,20 +156,21 @@ impl Worker {
             bytes += read;
             self.progress.read(read);
         }
-        self.let_go(stretch).await?;
+        let is_its_file = self.let_go(stretch).await?;
+        // Also where the rows are of no use: the numbers of parts have no holes.
         writer.finish().await?;
         let sum = sum.finish().map_err(|source| BaseTakeError::Cut { table: stretch.table.to_string(), source })?;
-        Ok(Copied { table: stretch.table, sum, bytes })
+        let table = stretch.table;
+        Ok(if is_its_file { Found::Rows { table, sum, bytes } } else { Found::OtherFile { table } })
     }
 
-    /// Lets go of the table's lock, once it is sure that the rows were in the file that the snapshot knows. COPY held the
+    /// Lets go of the table's lock, and tells whether the rows were in the file that the snapshot knows. COPY held the
     /// lock, so the file that is there now is the one that it read; the function asks the newest catalog.
-    async fn let_go(&mut self, stretch: &Stretch) -> Result<(), BaseTakeError> {
+    async fn let_go(&mut self, stretch: &Stretch) -> Result<bool, BaseTakeError> {
         let row = self.session.one_row(&format!("SELECT pg_relation_filenode({})", stretch.relid)).await?;
-        if row.get(0).and_then(|file| file.parse().ok()) != Some(stretch.file) {
-            return Err(BaseTakeError::SchemaChanged);
-        }
-        Ok(self.session.execute_batch("ROLLBACK TO SAVEPOINT stretch").await?)
+        let file = row.get(0).and_then(|file| file.parse().ok());
+        self.session.execute_batch("ROLLBACK TO SAVEPOINT stretch").await?;
+        Ok(file == Some(stretch.file))
     }
 }
 
@@ -173,6 +192,7 @@ mod tests {
             identity_before: None,
             sum: RowSum::default(),
             bytes: 0,
+            read_at: None,
         };
         SurveyedTable { described, bytes, heap_bytes, file: 1 }
     }

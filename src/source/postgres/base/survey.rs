@@ -133,6 +133,11 @@ impl SurveyedTable {
         plain.map(|column| quote_ident(&column.name)).collect()
     }
 
+    /// Schema and name, for people.
+    pub(crate) fn title(&self) -> String {
+        format!("{}.{}", self.described.schema, self.described.name)
+    }
+
     fn name(&self) -> String {
         format!("{}.{}", quote_ident(&self.described.schema), quote_ident(&self.described.name))
     }
@@ -284,6 +289,7 @@ fn table(
         identity_before: forced.get(&relid).copied(),
         sum: RowSum::default(),
         bytes: 0,
+        read_at: None,
     };
     Ok(SurveyedTable { described, bytes: number(row, 5)?, heap_bytes: number(row, 10)?, file: number(row, 9)? })
 }

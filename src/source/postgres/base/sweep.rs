@@ -7,15 +7,14 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::codec::segment::Header;
+use crate::log::object;
 use crate::log::retention::verified_now;
 use crate::log::{History, LogEnv};
-use crate::model::limits::HEADER_BYTES_MAX;
 use crate::model::{BaseId, ObjectKey, SourceName, Timestamp};
 use crate::source::postgres::base::BaseOrder;
 use crate::source::postgres::base::claim::{Taker, taker};
 use crate::store::layout::{self, Named};
-use crate::store::{Keys, Part, StoreError, StoreErrorKind};
+use crate::store::{Keys, StoreError, StoreErrorKind};
 
 /// Parts that nobody claims are left-overs once nothing was added to them for so long.
 pub const DEAD_AFTER: Duration = Duration::from_hours(24);
@@ -125,16 +124,13 @@ async fn unfinished(env: &LogEnv, source: &SourceName) -> Result<Vec<(BaseId, Ti
     let mut dead = Vec::new();
     for (base, newest) in found {
         let Some(newest) = newest else { continue };
-        let bytes = u64::try_from(HEADER_BYTES_MAX).unwrap_or(u64::MAX);
-        let start = match env.store.get(&newest, Part::First { bytes }).await {
-            Ok(start) => start,
+        match object::header(&*env.store, &newest).await {
+            Ok(Ok(header)) => dead.push((base, header.sealed_at)),
+            // A part that cannot be read says nothing of its age: it stays.
+            Ok(Err(_)) => {}
             // Its taker has just given it up.
-            Err(error) if error.kind == StoreErrorKind::Missing => continue,
+            Err(error) if error.kind == StoreErrorKind::Missing => {}
             Err(error) => return Err(error),
-        };
-        // A part that cannot be read says nothing of its age: it stays.
-        if let Ok((header, _)) = Header::decode(start.as_bytes()) {
-            dead.push((base, header.sealed_at));
         }
     }
     Ok(dead)

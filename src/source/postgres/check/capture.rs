@@ -106,11 +106,14 @@ async fn narrowed(session: &mut Session) -> Result<Vec<Finding>, ConnectError> {
 
 pub(super) async fn triggers(session: &mut Session, plan: &CheckPlan) -> Result<Vec<Finding>, ConnectError> {
     let name = "event triggers";
-    let sql = "select evtname || case evtenabled when 'A' then '' else ' does not fire always' end
-        from pg_event_trigger where evtname in ('holdfast_ddl', 'holdfast_drop', 'holdfast_rewrite') order by 1";
-    let there = rows(session, sql).await?;
+    let ours = names::TRIGGERS.map(|name| format!("'{name}'")).join(", ");
+    let sql = format!(
+        "select evtname || case evtenabled when 'A' then '' else ' does not fire always' end
+         from pg_event_trigger where evtname in ({ours}) order by 1"
+    );
+    let there = rows(session, &sql).await?;
     let there: Vec<_> = there.iter().filter_map(|row| row.get(0)).collect();
-    if there != ["holdfast_ddl", "holdfast_drop", "holdfast_rewrite"] {
+    if there != names::TRIGGERS {
         let what = format!("there should be three that fire always, there is: {}", there.join(", "));
         return Ok(vec![Finding::failure(name, what, INIT)]);
     }

@@ -77,7 +77,7 @@ impl Work<'_> {
     }
 
     async fn drop_triggers(&mut self) -> Result<(), SourceError> {
-        for trigger in ["holdfast_ddl", "holdfast_drop", "holdfast_rewrite"] {
+        for trigger in names::TRIGGERS {
             let there = format!("select exists (select from pg_event_trigger where evtname = '{trigger}')");
             if self.holds(&there).await? {
                 let sql = format!("drop event trigger {trigger}");

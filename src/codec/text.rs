@@ -1,4 +1,4 @@
-//! How ids, positions and times stand in a manifest: as the texts and numbers that people and other programs read.
+//! How ids, positions and times stand in JSON: as the texts and numbers that people and other programs read.
 
 use std::fmt::Display;
 use std::str::FromStr;

@@ -57,11 +57,19 @@ pub enum Fault {
     DeleteReplyLost,
     /// A process sleeps for so long that others write on, and what they wrote expires.
     Sleeps,
+    /// The mirror does not answer for a while, longer than anybody waits for one put.
+    MirrorAway,
+    /// The mirror answers once: not now.
+    MirrorFails,
+    /// The mirror takes its time, or hangs.
+    MirrorHangs,
+    /// The mirror takes an object and its answer is lost.
+    MirrorReplyLost,
 }
 
 impl Fault {
     /// Every fault.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 26] = [
         Self::PutUnavailable,
         Self::PutLandedReplyLost,
         Self::PutLost,
@@ -84,7 +92,16 @@ impl Fault {
         Self::DeleteRefused,
         Self::DeleteReplyLost,
         Self::Sleeps,
+        Self::MirrorAway,
+        Self::MirrorFails,
+        Self::MirrorHangs,
+        Self::MirrorReplyLost,
     ];
+
+    /// Whether it can strike only where there is a mirror.
+    pub const fn is_of_mirrors(self) -> bool {
+        matches!(self, Self::MirrorAway | Self::MirrorFails | Self::MirrorHangs | Self::MirrorReplyLost)
+    }
 
     /// Whether it can strike only where something expires.
     pub const fn is_of_expiry(self) -> bool {
@@ -111,6 +128,8 @@ struct State {
     late: Vec<LatePut>,
     operations: u64,
     full_until: u64,
+    mirror_asked: u64,
+    mirror_away_until: u64,
     running: u32,
     expired: bool,
     fences: BTreeMap<Epoch, Vec<u32>>,
@@ -203,6 +222,17 @@ impl Mischief {
         }
         let state = self.state();
         state.on && state.operations < state.full_until
+    }
+
+    /// Whether the mirror is away. It goes by a fault and comes back after it was asked some times.
+    pub(crate) fn mirror_is_away(&self) -> bool {
+        let gone = self.strikes(Fault::MirrorAway).then(|| 20 + self.below(200));
+        let mut state = self.state();
+        state.mirror_asked += 1;
+        if let Some(long) = gone {
+            state.mirror_away_until = state.mirror_asked + long;
+        }
+        state.on && state.mirror_asked < state.mirror_away_until
     }
 
     /// From now on objects may be gone.

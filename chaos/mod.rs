@@ -3,6 +3,7 @@
 //! ```text
 //!   seed ─▶ scenario ─▶ world: upstream ─▶ processes (the daemon's own pipeline and log) ─▶ faulty store ─▶ memory
 //!                         │   bases, holds ─▶ the retention of the log ──────────────────────▲
+//!                         │   a mirror behind the store, which takes its place when it is gone
 //!                         └─ after each death and at the end: laws, over what the store holds
 //! ```
 //! Nothing here is random but by its seed, and no clock moves but by hand: one seed run twice leaves the same trace. A
@@ -10,6 +11,7 @@
 
 pub mod faults;
 pub mod laws;
+pub mod mirror;
 pub mod oracle;
 pub mod process;
 pub mod retention;

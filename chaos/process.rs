@@ -44,13 +44,15 @@ pub struct Process {
     around: Surroundings,
     epoch: Option<Epoch>,
     state: State,
+    /// What runs beside capture and dies with it.
+    beside: Option<BoxFuture<'static, ()>>,
 }
 
 impl Process {
-    /// Starts a daemon.
-    pub fn start(number: u32, around: &Surroundings) -> Self {
+    /// Starts a daemon, and what runs beside its capture.
+    pub fn start(number: u32, around: &Surroundings, beside: Option<BoxFuture<'static, ()>>) -> Self {
         around.mischief.note(format!("{number} starts"));
-        Self { number, around: around.clone(), epoch: None, state: State::Waiting(0) }
+        Self { number, around: around.clone(), epoch: None, state: State::Waiting(0), beside }
     }
 
     /// Whether another writer stopped it for good.
@@ -61,6 +63,9 @@ impl Process {
     /// Lets it run until it waits for something.
     pub fn run(&mut self, context: &mut Context<'_>) {
         self.around.mischief.runs(self.number);
+        if self.beside.as_mut().is_some_and(|beside| beside.as_mut().poll(context).is_ready()) {
+            self.beside = None;
+        }
         let next = match &mut self.state {
             State::Taking(taking) => match taking.as_mut().poll(context) {
                 Poll::Pending => return,

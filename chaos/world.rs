@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::chaos::faults::{Fault, Mischief};
 use crate::chaos::laws;
+use crate::chaos::mirror::Mirroring;
 use crate::chaos::process::{Process, Surroundings};
 use crate::chaos::retention::{Expirer, Ledger};
 use crate::chaos::scenarios::{Scenario, cut_rule};
@@ -19,6 +20,7 @@ use crate::crypto::file::FileKey;
 use crate::entropy::{Entropy, SeededEntropy};
 use crate::log::{History, Hold, LogEnv, hold};
 use crate::model::{Position, SourceName, Timestamp};
+use crate::store::mirror::Duty;
 use crate::store::{MemoryStore, RetryRule, Retrying, Store};
 
 /// Polls in which faults strike.
@@ -52,6 +54,7 @@ pub struct World {
     processes: Vec<Process>,
     started: u32,
     retention: Option<Retention>,
+    mirror: Option<Mirroring>,
 }
 
 /// What a world has in which something expires.
@@ -105,8 +108,14 @@ impl World {
         let (server, dice) = (Arc::clone(&upstream), Arc::clone(&mischief));
         let around = Surroundings { env, source, rule, upstream: server, mischief: dice };
         let retention = (*scenario == Scenario::Expiring).then(|| Retention::new(&mischief));
+        let duty = match scenario {
+            Scenario::MirrorRequired => Some(Duty::Required),
+            Scenario::MirrorFollowing => Some(Duty::BestEffort),
+            Scenario::Swarm | Scenario::Fencing | Scenario::LyingReads | Scenario::Killing | Scenario::Expiring => None,
+        };
+        let mirror = duty.map(|duty| Mirroring::new(&mischief, duty));
         let processes = Vec::new();
-        Self { around, pristine, memory, store, clock, upstream, mischief, processes, started: 0, retention }
+        Self { around, pristine, memory, store, clock, upstream, mischief, processes, started: 0, retention, mirror }
     }
 
     /// Lives through a storm and the calm after it, twice, and holds the laws against what is left.
@@ -116,11 +125,16 @@ impl World {
         self.upstream.happen(if self.retention.is_some() { 1 } else { book * 7 / 10 });
         self.storm();
         self.mischief.stop();
-        self.calm();
+        // What is required is there at every moment, also in the middle of a storm.
+        let lost_in_the_storm = self.is_required() && self.mischief.below(2) == 0;
+        if !lost_in_the_storm {
+            self.calm();
+        }
         // What was late lands behind everybody's back, and the last daemon dies; the next one finds its way.
         self.kill_all();
         now(self.store.flush());
         self.judge();
+        self.lose_the_first_store();
         self.upstream.happen(book);
         self.calm();
         self.kill_all();
@@ -140,7 +154,14 @@ impl World {
 
     fn start(&mut self) {
         self.started += 1;
-        self.processes.push(Process::start(self.started, &self.around));
+        let (around, beside) = match &self.mirror {
+            Some(mirror) => {
+                let (around, beside) = mirror.behind(&self.around);
+                (around, Some(beside))
+            }
+            None => (self.around.clone(), None),
+        };
+        self.processes.push(Process::start(self.started, &around, beside));
     }
 
     fn kill_all(&mut self) {
@@ -180,7 +201,8 @@ impl World {
                 self.start();
             }
             self.step();
-            if self.processes.len() == 1 && self.upstream.acknowledged() >= self.upstream.end() {
+            let mirrored = self.mirror.as_ref().is_none_or(|mirror| now(mirror.has_all_of(&self.memory)));
+            if self.processes.len() == 1 && self.upstream.acknowledged() >= self.upstream.end() && mirrored {
                 return;
             }
         }
@@ -285,6 +307,30 @@ impl World {
         for (law, broken) in now(laws::broken(env, source, &self.upstream, self.ledger())) {
             self.mischief.broke(law, &broken);
         }
+        let Some(mirror) = &self.mirror else { return };
+        let alone = LogEnv { store: Arc::<MemoryStore>::clone(&mirror.memory), ..env.clone() };
+        // A mirror that nobody waits for trails: what it holds is true, and what was acknowledged may not be there yet.
+        let may_trail = |law: &str| mirror.duty == Duty::BestEffort && law == "l1";
+        for (law, broken) in now(laws::broken(&alone, source, &self.upstream, None)) {
+            if !may_trail(law) {
+                self.mischief.broke(law, &format!("from the mirror alone: {broken}"));
+            }
+        }
+    }
+
+    fn is_required(&self) -> bool {
+        self.mirror.as_ref().is_some_and(|mirror| mirror.duty == Duty::Required)
+    }
+
+    /// The first store is gone with all that is in it, and the mirror takes its place.
+    fn lose_the_first_store(&mut self) {
+        let Some(mirror) = self.mirror.take() else { return };
+        self.mischief.note("the first store is gone".to_owned());
+        self.store = FaultyStore::new(Arc::clone(&mirror.memory), Arc::clone(&self.mischief));
+        self.memory = Arc::clone(&mirror.memory);
+        self.pristine.store = mirror.memory;
+        self.around.env.store = Arc::new(self.store.clone());
+        self.judge();
     }
 }
 

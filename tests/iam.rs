@@ -9,14 +9,24 @@ use std::fmt::Debug;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::Arc;
+use std::time::Duration;
 
 use aws_sdk_kms::primitives::Blob;
 use aws_sdk_kms::types::DataKeySpec;
 use aws_sdk_s3::config::http::HttpResponse;
-use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region, RequestChecksumCalculation};
+use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region, RequestChecksumCalculation, SharedCredentialsProvider};
 use aws_sdk_s3::error::SdkError;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{BucketVersioningStatus, CreateBucketConfiguration, VersioningConfiguration};
+use bytes::Bytes;
+use holdfast::clock::{Clock, SystemClock};
+use holdfast::crypto::Sealed;
+use holdfast::model::{BaseId, ObjectKey, Slot};
+use holdfast::store::mirror::{Deposed, Duty, MirrorPlace, MirrorRule, PassError};
+use holdfast::store::order::{self, Claim};
+use holdfast::store::s3::{Identity, S3Patience, S3Place, S3Settings, Style};
+use holdfast::store::{Keys, Mirror, S3Store, Store, layout};
 use serde_json::Value;
 
 use crate::moto::Moto;
@@ -27,8 +37,11 @@ mod moto;
 const BUCKET: &str = "vault";
 const REGION: &str = "eu-central-1";
 
-/// Everybody, in the order of the columns below.
-const ROLES: [&str; 6] = ["writer", "retention", "operator", "verifier", "restore", "auditor"];
+/// The bucket of a mirror.
+const SECOND: &str = "second";
+
+/// Everybody, in the order of the columns below; last what the writer may in the bucket of a mirror.
+const ROLES: [&str; 7] = ["writer", "retention", "operator", "verifier", "restore", "auditor", "mirror"];
 
 /// One call, of whoever makes it.
 #[derive(Clone, Copy, Debug)]
@@ -94,11 +107,11 @@ fn between<'a>(text: &'a str, tag: &str) -> &'a str {
     text.split(&format!("<{tag}>")).nth(1).unwrap().split('<').next().unwrap()
 }
 
-/// A role's policy for the bucket here. What moto cannot know is left out, and said above.
-fn policy(role: &str) -> String {
+/// A role's policy for a bucket here. What moto cannot know is left out, and said above.
+fn policy(role: &str, bucket: &str) -> String {
     let text = fs::read_to_string(format!("ops/iam/{role}.json")).unwrap();
     let text = text.replace("arn:aws:kms:REGION:ACCOUNT:key/KEY_ID", "*");
-    let text = text.replace("BUCKET", BUCKET).replace("PREFIX", "site");
+    let text = text.replace("BUCKET", bucket).replace("PREFIX", "site");
     let mut policy: Value = serde_json::from_str(&text).unwrap();
     let statements = policy["Statement"].as_array_mut().unwrap();
     statements.retain(|statement| statement["Sid"] != "NothingWithoutASecondFactor");
@@ -115,9 +128,12 @@ impl World {
         let world = Self { moto, key, wrapped };
         let here = CreateBucketConfiguration::builder().location_constraint(REGION.into()).build();
         let admin = world.somebody("AKIAADMIN", "secret").s3;
-        admin.create_bucket().bucket(BUCKET).create_bucket_configuration(here).send().await.unwrap();
-        let on = VersioningConfiguration::builder().status(BucketVersioningStatus::Enabled).build();
-        admin.put_bucket_versioning().bucket(BUCKET).versioning_configuration(on).send().await.unwrap();
+        for bucket in [BUCKET, SECOND] {
+            let creating = admin.create_bucket().bucket(bucket).create_bucket_configuration(here.clone());
+            creating.send().await.unwrap();
+            let on = VersioningConfiguration::builder().status(BucketVersioningStatus::Enabled).build();
+            admin.put_bucket_versioning().bucket(bucket).versioning_configuration(on).send().await.unwrap();
+        }
         world
     }
 
@@ -139,18 +155,42 @@ impl World {
         Somebody { s3: aws_sdk_s3::Client::from_conf(s3), kms: aws_sdk_kms::Client::from_conf(kms) }
     }
 
-    /// A user with a role's policy.
+    /// A user with a role's policy for the bucket.
     fn hire(&self, role: &str) -> Somebody {
+        let (access, secret) = self.hire_for(role, &[(role, BUCKET)]);
+        self.somebody(&access, &secret)
+    }
+
+    /// A user with several policies, each for its bucket: the access key.
+    fn hire_for(&self, user: &str, policies: &[(&str, &str)]) -> (String, String) {
         let iam = |action: &str, more: &[(&str, &str)]| {
             let mut form = url::form_urlencoded::Serializer::new(String::new());
-            form.append_pair("Action", action).append_pair("Version", "2010-05-08").append_pair("UserName", role);
+            form.append_pair("Action", action).append_pair("Version", "2010-05-08").append_pair("UserName", user);
             form.extend_pairs(more);
             post(&self.moto.endpoint, "/", "application/x-www-form-urlencoded", &form.finish())
         };
         iam("CreateUser", &[]);
-        iam("PutUserPolicy", &[("PolicyName", role), ("PolicyDocument", &policy(role))]);
+        for (role, bucket) in policies {
+            let name = format!("{role}-{bucket}");
+            iam("PutUserPolicy", &[("PolicyName", &name), ("PolicyDocument", &policy(role, bucket))]);
+        }
         let made = iam("CreateAccessKey", &[]);
-        self.somebody(between(&made, "AccessKeyId"), between(&made, "SecretAccessKey"))
+        (between(&made, "AccessKeyId").to_owned(), between(&made, "SecretAccessKey").to_owned())
+    }
+
+    /// A bucket as somebody's own store.
+    async fn store(&self, bucket: &str, (access, secret): &(String, String)) -> Arc<dyn Store> {
+        let place = S3Place {
+            bucket: bucket.to_owned(),
+            prefix: "site/".to_owned(),
+            region: Some(REGION.to_owned()),
+            endpoint: Some(self.moto.endpoint.clone()),
+            style: Style::Path,
+        };
+        let credentials = Credentials::new(access, secret, None, None, "test");
+        let identity = Identity::Given(SharedCredentialsProvider::new(credentials));
+        let settings = S3Settings { place, identity, patience: S3Patience::default() };
+        Arc::new(S3Store::open(settings, Arc::new(SystemClock::new())).await.unwrap())
     }
 
     /// From now on everybody may what his policies say.
@@ -218,52 +258,52 @@ async fn each_role_does_what_its_policy_allows_and_nothing_else_on_a_server_that
     let people: Vec<_> = ROLES.iter().map(|role| world.hire(role)).collect();
     world.enforce();
     #[rustfmt::skip]
-    let cases: [(Call, [u8; 6]); 44] = [
-        // call                              writer retention operator verifier restore auditor
-        (Call::Put("site/log/x"),                   [1, 0, 0, 0, 0, 0]),
-        (Call::Put("site/checkpoint/x"),            [1, 0, 0, 0, 0, 0]),
-        (Call::Put("site/boundary/x"),              [0, 1, 0, 0, 0, 0]),
-        (Call::Put("site/hold/x"),                  [0, 0, 1, 0, 0, 0]),
-        (Call::Put("site/base/x"),                  [1, 0, 0, 0, 0, 0]),
-        (Call::Put("site/keys/x"),                  [0, 0, 1, 0, 0, 0]),
-        (Call::Put("site/first/x"),                 [0, 0, 1, 0, 0, 0]),
-        (Call::Put("site/probe/x"),                 [1, 0, 0, 0, 0, 0]),
-        (Call::Put("elsewhere/log/x"),              [0, 0, 0, 0, 0, 0]),
-        (Call::Get("site/log/x"),                   [1, 1, 1, 1, 1, 0]),
-        (Call::Get("site/keys/x"),                  [1, 1, 1, 1, 1, 0]),
-        (Call::Get("elsewhere/log/x"),              [0, 0, 0, 0, 0, 0]),
-        (Call::GetVersion("site/log/x"),            [1, 1, 0, 1, 1, 0]),
-        (Call::List,                                [1, 1, 1, 1, 1, 1]),
-        (Call::ListVersions,                        [1, 1, 0, 1, 1, 1]),
-        (Call::Delete("site/log/x"),                [0, 1, 0, 0, 0, 0]),
-        (Call::Delete("site/checkpoint/x"),         [0, 1, 0, 0, 0, 0]),
-        (Call::Delete("site/boundary/x"),           [0, 1, 0, 0, 0, 0]),
-        (Call::Delete("site/hold/x"),               [0, 0, 1, 0, 0, 0]),
-        (Call::Delete("site/base/x"),               [0, 1, 0, 0, 0, 0]),
-        (Call::Delete("site/keys/x"),               [0, 0, 0, 0, 0, 0]),
-        (Call::Delete("site/first/x"),              [0, 0, 0, 0, 0, 0]),
-        (Call::Delete("site/probe/x"),              [0, 0, 0, 0, 0, 0]),
-        (Call::Erase("site/log/x"),                 [0, 1, 0, 0, 0, 0]),
-        (Call::Erase("site/base/x"),                [0, 1, 0, 0, 0, 0]),
-        (Call::Erase("site/hold/x"),                [0, 0, 0, 0, 0, 0]),
-        (Call::Erase("site/keys/x"),                [0, 0, 0, 0, 0, 0]),
-        (Call::GetVersioning,                       [1, 1, 0, 0, 0, 1]),
-        (Call::GetPolicy,                           [0, 0, 0, 0, 0, 1]),
-        (Call::SwitchVersionsOff,                   [0, 0, 0, 0, 0, 0]),
-        (Call::PutPolicy,                           [0, 0, 0, 0, 0, 0]),
-        (Call::DeletePolicy,                        [0, 0, 0, 0, 0, 0]),
-        (Call::DeleteBucket,                        [0, 0, 0, 0, 0, 0]),
-        (Call::GenerateDataKey,                     [1, 1, 1, 0, 0, 0]),
-        (Call::Decrypt,                             [0, 1, 1, 1, 1, 0]),
-        (Call::Encrypt,                             [0, 0, 1, 0, 0, 0]),
-        (Call::ReEncrypt,                           [0, 0, 0, 0, 0, 0]),
-        (Call::DescribeKey,                         [1, 0, 0, 0, 0, 1]),
-        (Call::GetKeyPolicy,                        [0, 0, 0, 0, 0, 1]),
-        (Call::PutKeyPolicy,                        [0, 0, 0, 0, 0, 0]),
-        (Call::DisableKey,                          [0, 0, 0, 0, 0, 0]),
-        (Call::ScheduleKeyDeletion,                 [0, 0, 0, 0, 0, 0]),
-        (Call::CreateGrant,                         [0, 0, 0, 0, 0, 0]),
-        (Call::Get("site/hold/x"),                  [1, 1, 1, 1, 1, 0]),
+    let cases: [(Call, [u8; 7]); 44] = [
+        // call                              writer retention operator verifier restore auditor mirror
+        (Call::Put("site/log/x"),                   [1, 0, 0, 0, 0, 0, 1]),
+        (Call::Put("site/checkpoint/x"),            [1, 0, 0, 0, 0, 0, 1]),
+        (Call::Put("site/boundary/x"),              [0, 1, 0, 0, 0, 0, 1]),
+        (Call::Put("site/hold/x"),                  [0, 0, 1, 0, 0, 0, 1]),
+        (Call::Put("site/base/x"),                  [1, 0, 0, 0, 0, 0, 1]),
+        (Call::Put("site/keys/x"),                  [0, 0, 1, 0, 0, 0, 1]),
+        (Call::Put("site/first/x"),                 [0, 0, 1, 0, 0, 0, 1]),
+        (Call::Put("site/probe/x"),                 [1, 0, 0, 0, 0, 0, 1]),
+        (Call::Put("elsewhere/log/x"),              [0, 0, 0, 0, 0, 0, 0]),
+        (Call::Get("site/log/x"),                   [1, 1, 1, 1, 1, 0, 1]),
+        (Call::Get("site/keys/x"),                  [1, 1, 1, 1, 1, 0, 1]),
+        (Call::Get("elsewhere/log/x"),              [0, 0, 0, 0, 0, 0, 0]),
+        (Call::GetVersion("site/log/x"),            [1, 1, 0, 1, 1, 0, 1]),
+        (Call::List,                                [1, 1, 1, 1, 1, 1, 1]),
+        (Call::ListVersions,                        [1, 1, 0, 1, 1, 1, 1]),
+        (Call::Delete("site/log/x"),                [0, 1, 0, 0, 0, 0, 0]),
+        (Call::Delete("site/checkpoint/x"),         [0, 1, 0, 0, 0, 0, 0]),
+        (Call::Delete("site/boundary/x"),           [0, 1, 0, 0, 0, 0, 0]),
+        (Call::Delete("site/hold/x"),               [0, 0, 1, 0, 0, 0, 0]),
+        (Call::Delete("site/base/x"),               [0, 1, 0, 0, 0, 0, 0]),
+        (Call::Delete("site/keys/x"),               [0, 0, 0, 0, 0, 0, 0]),
+        (Call::Delete("site/first/x"),              [0, 0, 0, 0, 0, 0, 0]),
+        (Call::Delete("site/probe/x"),              [0, 0, 0, 0, 0, 0, 0]),
+        (Call::Erase("site/log/x"),                 [0, 1, 0, 0, 0, 0, 0]),
+        (Call::Erase("site/base/x"),                [0, 1, 0, 0, 0, 0, 0]),
+        (Call::Erase("site/hold/x"),                [0, 0, 0, 0, 0, 0, 0]),
+        (Call::Erase("site/keys/x"),                [0, 0, 0, 0, 0, 0, 0]),
+        (Call::GetVersioning,                       [1, 1, 0, 0, 0, 1, 1]),
+        (Call::GetPolicy,                           [0, 0, 0, 0, 0, 1, 0]),
+        (Call::SwitchVersionsOff,                   [0, 0, 0, 0, 0, 0, 0]),
+        (Call::PutPolicy,                           [0, 0, 0, 0, 0, 0, 0]),
+        (Call::DeletePolicy,                        [0, 0, 0, 0, 0, 0, 0]),
+        (Call::DeleteBucket,                        [0, 0, 0, 0, 0, 0, 0]),
+        (Call::GenerateDataKey,                     [1, 1, 1, 0, 0, 0, 0]),
+        (Call::Decrypt,                             [0, 1, 1, 1, 1, 0, 0]),
+        (Call::Encrypt,                             [0, 0, 1, 0, 0, 0, 0]),
+        (Call::ReEncrypt,                           [0, 0, 0, 0, 0, 0, 0]),
+        (Call::DescribeKey,                         [1, 0, 0, 0, 0, 1, 0]),
+        (Call::GetKeyPolicy,                        [0, 0, 0, 0, 0, 1, 0]),
+        (Call::PutKeyPolicy,                        [0, 0, 0, 0, 0, 0, 0]),
+        (Call::DisableKey,                          [0, 0, 0, 0, 0, 0, 0]),
+        (Call::ScheduleKeyDeletion,                 [0, 0, 0, 0, 0, 0, 0]),
+        (Call::CreateGrant,                         [0, 0, 0, 0, 0, 0, 0]),
+        (Call::Get("site/hold/x"),                  [1, 1, 1, 1, 1, 0, 1]),
     ];
     let mut wrong = Vec::new();
     for (call, expected) in cases {
@@ -275,4 +315,65 @@ async fn each_role_does_what_its_policy_allows_and_nothing_else_on_a_server_that
         }
     }
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+/// An object of each kind in a log's store.
+async fn one_of_each(store: &dyn Store) {
+    let source = "main".parse().unwrap();
+    let (slot, base) = (Slot::new(1), BaseId::from_bytes([7; 16]));
+    let names = [
+        layout::segment(&source, slot),
+        layout::checkpoint(&source, slot),
+        layout::boundary(&source, slot),
+        layout::hold(&source, &"case".parse().unwrap()),
+        layout::base_part(&source, base, 1),
+        layout::manifest(&source, base),
+        layout::rewrap(&[1; 32], &[2; 32]),
+    ];
+    for name in names {
+        store.put_new(&name, Sealed::stored(Bytes::copy_from_slice(name.as_str().as_bytes()))).await.unwrap();
+    }
+    order::write(store, &Claim { number: 1, name: "vault".to_owned() }).await.unwrap();
+}
+
+async fn names(store: &dyn Store) -> Vec<ObjectKey> {
+    let (mut keys, mut all) = (Keys::new(store, "", None), Vec::new());
+    while let Some(key) = keys.next().await.unwrap() {
+        all.push(key);
+    }
+    all
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_mirrors_copies_every_kind_of_object_under_the_policy_of_a_mirrors_bucket_and_not_under_the_writers() {
+    let world = World::new().await;
+    let admin = ("AKIAADMIN".to_owned(), "secret".to_owned());
+    one_of_each(&*world.store(BUCKET, &admin).await).await;
+    let writers = world.hire_for("as-writer", &[("writer", BUCKET), ("writer", SECOND)]);
+    let mirrors = world.hire_for("as-mirror", &[("writer", BUCKET), ("mirror", SECOND)]);
+    world.enforce();
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let rule = MirrorRule {
+        answer_within: Duration::from_secs(10),
+        first_wait: Duration::from_millis(5),
+        wait_max: Duration::from_millis(50),
+        whole_every: Duration::from_hours(1),
+    };
+    for (who, may) in [(&writers, false), (&mirrors, true)] {
+        let (first, second) = (world.store(BUCKET, who).await, world.store(SECOND, who).await);
+        let place = MirrorPlace {
+            name: SECOND.to_owned(),
+            duty: Duty::BestEffort,
+            store: Arc::clone(&second),
+            retention: None,
+            sources: Vec::new(),
+        };
+        let copied = Mirror::new(place, rule, &Deposed::default(), &clock).catch_up_once(&first).await;
+        assert_eq!(copied.is_ok(), may, "{copied:?}");
+        assert!(may || matches!(copied, Err(PassError::Mirror(_))), "{copied:?}");
+        assert_eq!(names(&*second).await == names(&*first).await, may);
+        for name in names(&*second).await {
+            assert!(second.delete(&name).await.is_err(), "{name} was deleted");
+        }
+    }
 }

@@ -77,6 +77,7 @@ const ROWS: [Row; 23] = [
     ("S13", "clocks that stand apart", "L10 L11 LIVE", &[
         "s13_l11_clocks_too_far_apart_are_a_typed_stop_that_names_the_remedy_and_ends_when_they_are_set",
         "s13_live_a_request_that_was_signed_by_a_wrong_clock_is_signed_again_by_the_stores",
+        "s13_live_a_daemon_whose_clock_is_minutes_or_days_off_captures_into_a_bucket_that_checks_signatures",
         "s13_what_time_a_server_says_it_is_decides_nothing",
         "s13_l10_nothing_is_deleted_by_a_clock_alone",
         "s13_l10_a_clock_that_jumped_ahead_deletes_nothing_and_says_so",
@@ -104,6 +105,9 @@ const ROWS: [Row; 23] = [
         "s16_l4_the_same_on_a_versioned_bucket_of_a_real_server",
         "s16_l4_verify_and_rebuild_name_what_was_hidden_or_replaced_and_read_what_was_put_first",
         "s16_a_second_version_or_a_delete_marker_is_told_and_the_oldest_is_the_true_one",
+        "s16_l4_a_mirror_that_compares_copies_what_was_put_first_and_nothing_that_expired",
+        "s16_l4_a_mirror_of_a_versioned_bucket_of_a_real_server_copies_what_was_put_first",
+        "s16_l4_what_is_replaced_or_hidden_before_a_mirror_has_taken_it_arrives_as_it_was_put",
         "l4_a_missing_object_is_named_and_a_dying_writers_hole_is_not",
         "l3_a_lost_object_shows_on_the_board_and_a_new_base_comes_by_itself",
     ]),

@@ -128,6 +128,39 @@ fn every_name_that_the_layout_makes_has_one_role_that_creates_it_and_at_most_one
 }
 
 #[test]
+fn in_a_mirrors_bucket_the_writer_creates_every_name_and_deletes_none() {
+    let (policy, bucket) = (policy("mirror"), policy("mirror-bucket"));
+    let denies = |action: &str, object: &str| {
+        bucket.iter().any(|of| {
+            let but = &of.condition["ArnNotEquals"]["aws:PrincipalArn"];
+            let everybody =
+                !but.is_null() && !strings(but).contains(&"arn:aws:iam::ACCOUNT:role/holdfast-writer".to_owned());
+            !of.allows
+                && everybody
+                && of.actions.iter().any(|of| of == action)
+                && of.resources.iter().any(|at| covers(at, object))
+        })
+    };
+    for (prefix, _, _) in DUTIES {
+        let object = format!("arn:aws:s3:::BUCKET/PREFIX/{prefix}/x");
+        assert!(may(&policy, "s3:PutObject", &object), "{prefix}/ does not reach the mirror");
+        assert!(!denies("s3:PutObject", &object), "the mirror's bucket does not take {prefix}/");
+        for action in ["s3:DeleteObject", "s3:DeleteObjectVersion"] {
+            assert!(!may(&policy, action, &object) && denies(action, &object), "{action} of {prefix}/");
+        }
+    }
+    // In everything else the bucket is as the first one.
+    let first = self::policy("bucket");
+    let rest = |of: &[Statement]| -> Vec<_> {
+        let others = of
+            .iter()
+            .filter(|of| !of.actions.contains(&"s3:PutObject".to_owned()) || of.condition["ArnNotEquals"].is_null());
+        others.map(|of| (of.sid.clone(), of.actions.clone(), of.condition.clone())).collect()
+    };
+    assert_eq!(rest(&bucket), rest(&first));
+}
+
+#[test]
 fn each_role_may_do_its_work_and_is_denied_what_would_harm() {
     const CREATE: &str = "s3:PutObject";
     const READ: &str = "s3:GetObject";
@@ -137,7 +170,7 @@ fn each_role_may_do_its_work_and_is_denied_what_would_harm() {
     const WRAP: &str = "kms:Encrypt";
     const SEAL: &str = "kms:GenerateDataKey";
     #[rustfmt::skip]
-    let cases: [(&str, &[&str], &[&str]); 6] = [
+    let cases: [(&str, &[&str], &[&str]); 7] = [
         // role         may                               is denied, always
         ("writer",      &[CREATE, READ, SEAL],            &[DELETE, ERASE, OPEN]),
         ("retention",   &[CREATE, READ, DELETE, ERASE, SEAL, OPEN], &[]),
@@ -145,6 +178,7 @@ fn each_role_may_do_its_work_and_is_denied_what_would_harm() {
         ("verifier",    &[READ, OPEN],                    &[CREATE, DELETE, ERASE, SEAL, WRAP]),
         ("restore",     &[READ, OPEN],                    &[CREATE, DELETE, ERASE, SEAL, WRAP]),
         ("auditor",     &[],                              &[READ, CREATE, DELETE, ERASE, OPEN, SEAL, WRAP]),
+        ("mirror",      &[CREATE, READ],                  &[DELETE, ERASE, OPEN]),
     ];
     let nobody = [
         "s3:BypassGovernanceRetention",
@@ -194,7 +228,7 @@ fn l11_the_writer_may_ask_how_its_key_is_and_every_sign_of_trouble_has_an_alert(
 
 #[test]
 fn nothing_is_allowed_everywhere_nor_without_a_condition() {
-    for name in ROLES.into_iter().chain(["bucket", "key"]) {
+    for name in ROLES.into_iter().chain(["bucket", "key", "mirror", "mirror-bucket"]) {
         let policy = policy(name);
         let sids: BTreeSet<_> = policy.iter().map(|statement| &statement.sid).collect();
         assert_eq!(sids.len(), policy.len(), "{name}: each statement has a name of its own");
@@ -217,7 +251,7 @@ fn nothing_is_allowed_everywhere_nor_without_a_condition() {
 
 #[test]
 fn whoever_creates_never_overwrites() {
-    for name in ["writer", "retention", "operator"] {
+    for name in ["writer", "retention", "operator", "mirror"] {
         for Statement { sid, condition, .. } in
             policy(name).iter().filter(|of| of.allows && of.actions.contains(&"s3:PutObject".to_owned()))
         {
@@ -225,9 +259,10 @@ fn whoever_creates_never_overwrites() {
             assert_eq!(condition["Null"]["s3:if-none-match"], "false", "{name}/{sid}");
         }
     }
-    let bucket = policy("bucket");
-    let forces = |of: &&Statement| of.condition["Null"]["s3:if-none-match"] == "true" && !of.allows;
-    assert_eq!(bucket.iter().filter(forces).count(), 1, "the bucket forces it on everybody");
+    for bucket in ["bucket", "mirror-bucket"] {
+        let forces = |of: &&Statement| of.condition["Null"]["s3:if-none-match"] == "true" && !of.allows;
+        assert_eq!(policy(bucket).iter().filter(forces).count(), 1, "{bucket} forces it on everybody");
+    }
 }
 
 #[test]

@@ -20,15 +20,29 @@ pub enum Scenario {
     Killing,
     /// Bases are taken and holds are made, what is not promised expires, and daemons sleep through it.
     Expiring,
+    /// A second store mirrors the first, the acknowledgement waits for it, and in the end it takes the first one's place.
+    MirrorRequired,
+    /// The same with a mirror that catches up by itself.
+    MirrorFollowing,
 }
 
 impl Scenario {
     /// Every scenario.
-    pub const ALL: [Self; 5] = [Self::Swarm, Self::Fencing, Self::LyingReads, Self::Killing, Self::Expiring];
+    pub const ALL: [Self; 7] = [
+        Self::Swarm,
+        Self::Fencing,
+        Self::LyingReads,
+        Self::Killing,
+        Self::Expiring,
+        Self::MirrorRequired,
+        Self::MirrorFollowing,
+    ];
 
     /// The scenario of a seed.
     pub fn of(seed: u64) -> Self {
         match seed % 6 {
+            _ if seed % 12 == 9 => Self::MirrorRequired,
+            _ if seed % 12 == 11 => Self::MirrorFollowing,
             0 => Self::Fencing,
             1 => Self::LyingReads,
             2 => Self::Killing,
@@ -83,10 +97,31 @@ impl Scenario {
                 (F::ObjectMissing, 3),
                 (F::DayPasses, 3),
             ],
+            Self::MirrorRequired | Self::MirrorFollowing => &MIRRORING,
         };
         named.iter().copied().collect()
     }
 }
+
+/// Reads are true here: a store that lies tells a mirror lies, and it is for readers to find that out.
+const MIRRORING: [(Fault, u64); 16] = [
+    (Fault::MirrorAway, 4),
+    (Fault::MirrorFails, 20),
+    (Fault::MirrorHangs, 4),
+    (Fault::MirrorReplyLost, 40),
+    (Fault::SecondWriter, 4),
+    (Fault::Stalled, 10),
+    (Fault::Killed, 4),
+    (Fault::PutLate, 40),
+    (Fault::PutLost, 20),
+    (Fault::PutLandedReplyLost, 20),
+    (Fault::PutTwice, 20),
+    (Fault::PutUnavailable, 10),
+    (Fault::GetUnavailable, 3),
+    (Fault::ListUnavailable, 3),
+    (Fault::SessionBroke, 2),
+    (Fault::DayPasses, 2),
+];
 
 /// From a segment per record to few large ones.
 pub(crate) fn cut_rule(mischief: &Mischief) -> CutRule {
@@ -103,7 +138,7 @@ pub(crate) fn cut_rule(mischief: &Mischief) -> CutRule {
 fn swarm(seed: u64) -> BTreeMap<Fault, u64> {
     let dice = SeededEntropy::new(seed.wrapping_mul(31));
     let mut drawn = BTreeMap::new();
-    for fault in Fault::ALL.into_iter().filter(|fault| !fault.is_of_expiry()) {
+    for fault in Fault::ALL.into_iter().filter(|fault| !fault.is_of_expiry() && !fault.is_of_mirrors()) {
         let most = match fault {
             Fault::Killed | Fault::SecondWriter | Fault::DayPasses | Fault::StoreFull => 8,
             Fault::Stalled | Fault::SessionBroke => 20,
@@ -122,7 +157,11 @@ fn swarm(seed: u64) -> BTreeMap<Fault, u64> {
             | Fault::ExpirerDies
             | Fault::DeleteRefused
             | Fault::DeleteReplyLost
-            | Fault::Sleeps => 60,
+            | Fault::Sleeps
+            | Fault::MirrorAway
+            | Fault::MirrorFails
+            | Fault::MirrorHangs
+            | Fault::MirrorReplyLost => 60,
         };
         if dice.below(2) == 0 {
             drawn.insert(fault, 1 + dice.below(most));

@@ -7,9 +7,9 @@ use crate::cli::exit::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::init;
 use crate::cli::scene::Scene;
-use crate::config::{SourceSettings, StorePlace};
+use crate::config::{SourceSettings, StorePlace, StoreSettings};
 use crate::crypto::service::{KeyServiceError, Trouble};
-use crate::daemon::{assemble, chain, mirrors};
+use crate::daemon::{assemble, chain, mirrors, strangers};
 use crate::log::{History, LogEnv, hold};
 use crate::model::Lsn;
 use crate::restore::bases;
@@ -133,9 +133,18 @@ async fn of_mirrors(scene: &Scene, env: &LogEnv) -> Vec<Finding> {
         let there = LogEnv { store, ..env.clone() };
         let probed = probe(&there).await;
         found.push(Finding { name: "mirror", what: format!("{}: {}", settings.name, probed.what), ..probed });
+        found.extend(of_another(scene, env, &there, settings).await);
         found.extend(of_holds(env, &there, &settings.name).await);
     }
     found
+}
+
+/// Two installations may have one key: whose a mirror is, its logs tell.
+async fn of_another(scene: &Scene, first: &LogEnv, mirror: &LogEnv, settings: &StoreSettings) -> Option<Finding> {
+    let ours = mirrors::own_sources(&*first.store, &scene.config).await.ok()?;
+    let place = format!("{} ({})", settings.name, settings.place);
+    let refused = strangers::refuse_as_mirror(&*mirror.store, &place, &ours).await.err()?;
+    Some(finding("mirror", Verdict::Failure, &chain(&refused), "point [[store]] of one of them elsewhere"))
 }
 
 /// Holds that were taken off while a mirror was away stay there, and keep more than they need.

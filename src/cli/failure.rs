@@ -90,7 +90,9 @@ impl From<PassError> for Failure {
     fn from(error: PassError) -> Self {
         let exit = match &error {
             PassError::First(_) | PassError::Mirror(_) => Exit::Unavailable,
-            PassError::OtherHistory { .. } | PassError::Order(_) => Exit::VerificationFailed,
+            PassError::OtherHistory { .. } | PassError::OtherSite { .. } | PassError::Order(_) => {
+                Exit::VerificationFailed
+            }
             PassError::Deposed(_) => Exit::Fenced,
         };
         Self::of(exit, error)

@@ -13,7 +13,7 @@ use crate::cli::scene::Scene;
 use crate::config::{Identity, SourceSettings, StorePlace, StoreSettings};
 use crate::connect::{Mode, Session};
 use crate::crypto::file::FileKey;
-use crate::daemon::{assemble, strangers};
+use crate::daemon::{assemble, mirrors, strangers};
 use crate::source::postgres::init::{self, IdentityRule, InitPlan, InitReport, Run};
 use crate::store::{FolderStore, Refusal, StoreErrorKind};
 
@@ -82,6 +82,7 @@ async fn stores_and_key(scene: &Scene, args: &InitArgs, done: &mut Vec<String>) 
         }
     }
     let first = &scene.config.store;
+    mirrors_of_ours(scene, &holding).await?;
     if let (true, Some(mirror)) = (!holding.contains(&first), holding.first()) {
         // A new log in an empty first store would hide the one that the mirror holds.
         let (what, mirror) = (if missing.contains(&first) { "not there" } else { "empty" }, &mirror.name);
@@ -123,6 +124,21 @@ async fn stores_and_key(scene: &Scene, args: &InitArgs, done: &mut Vec<String>) 
             key.write_new(path).map_err(|error| Failure::of(Exit::Failed, error))?;
         }
         done.push(format!("key file {} made: keep a copy away from this machine and the store", path.display()));
+    }
+    Ok(())
+}
+
+/// Refuses a mirror that holds another installation's log: to say that it holds one, and could be promoted, would be the
+/// worst advice.
+async fn mirrors_of_ours(scene: &Scene, holding: &[&StoreSettings]) -> Result<(), Failure> {
+    let open = async |settings| assemble::open_store(settings, &scene.clock, &scene.entropy).await;
+    let mut ours: Vec<_> = scene.config.sources.iter().map(|source| source.name.clone()).collect();
+    if holding.contains(&&scene.config.store) {
+        ours = mirrors::own_sources(&*open(&scene.config.store).await?, &scene.config).await?;
+    }
+    for mirror in holding.iter().filter(|settings| ***settings != scene.config.store) {
+        let looked = strangers::refuse_as_mirror(&*open(mirror).await?, &mirror.place.to_string(), &ours).await;
+        looked.map_err(assemble::AssembleError::from)?;
     }
     Ok(())
 }

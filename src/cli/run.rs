@@ -17,7 +17,7 @@ use crate::daemon::jobs::{Ended, planned};
 use crate::daemon::mirrors::Deletes;
 use crate::daemon::pipeline::PipelineError;
 use crate::daemon::policy::job_trouble;
-use crate::daemon::schedule::{JobName, Trouble};
+use crate::daemon::schedule::{JobId, JobName, Trouble};
 use crate::daemon::serve;
 use crate::daemon::supervise::{Outcome, Until};
 
@@ -78,8 +78,8 @@ async fn jobs(scene: &Scene, wanted: &[Job]) -> Result<Exit, Failure> {
         // What is gone leaves the daemon's catalog the next time it is opened. The job is done.
         scene.out.failure(&failure);
     }
-    let told: Vec<_> = all.iter().map(|(job, ended)| told(*job, ended)).collect();
-    let lines: Vec<_> = all.iter().map(|(job, ended)| line(*job, ended)).collect();
+    let told: Vec<_> = all.iter().map(|(job, ended)| told(job, ended)).collect();
+    let lines: Vec<_> = all.iter().map(|(job, ended)| line(job, ended)).collect();
     let exit = worst(all.iter().filter_map(|(_, ended)| ended.as_ref().err().map(|(trouble, _)| *trouble)));
     scene.out.answer(&json!({ "exit": exit.code(), "jobs": told }), &lines.join("\n"));
     Ok(exit)
@@ -97,17 +97,19 @@ fn job_name(job: Job) -> Result<JobName, Failure> {
     }
 }
 
-fn told(job: JobName, ended: &Ended) -> serde_json::Value {
+fn told(id: &JobId, ended: &Ended) -> serde_json::Value {
     match ended {
-        Ok(said) => json!({ "job": job.name(), "outcome": "done", "what": said }),
-        Err((trouble, found)) => json!({ "job": job.name(), "outcome": trouble.name(), "what": found }),
+        Ok(said) => json!({ "job": id.job.name(), "mirror": id.mirror, "outcome": "done", "what": said }),
+        Err((trouble, found)) => {
+            json!({ "job": id.job.name(), "mirror": id.mirror, "outcome": trouble.name(), "what": found })
+        }
     }
 }
 
-fn line(job: JobName, ended: &Ended) -> String {
+fn line(id: &JobId, ended: &Ended) -> String {
     match ended {
-        Ok(said) => format!("{}: {said}", job.name()),
-        Err((trouble, found)) => format!("{}: {}: {found}", job.name(), job_trouble(*trouble)),
+        Ok(said) => format!("{id}: {said}"),
+        Err((trouble, found)) => format!("{id}: {}: {found}", job_trouble(*trouble)),
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::daemon::schedule::{JobName, Past};
+use crate::daemon::schedule::{JobId, Past};
 use crate::model::{Epoch, LagBytes, Lsn, Slot, SourceName, Tick, Timestamp};
 use crate::source::postgres::heartbeat::Pulse;
 use crate::store::mirror::MirrorSight;
@@ -168,7 +168,7 @@ pub struct Board {
     sources: Mutex<BTreeMap<SourceName, SourceState>>,
     keys: Mutex<KeySight>,
     mirrors: Mutex<Vec<MirrorSight>>,
-    jobs: Mutex<BTreeMap<JobName, JobState>>,
+    jobs: Mutex<BTreeMap<JobId, JobState>>,
 }
 
 impl Board {
@@ -204,12 +204,12 @@ impl Board {
     }
 
     /// Says what is true of a job.
-    pub fn job(&self, job: JobName, state: JobState) {
+    pub fn job(&self, job: JobId, state: JobState) {
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner).insert(job, state);
     }
 
     /// What is true of all jobs now.
-    pub fn jobs(&self) -> BTreeMap<JobName, JobState> {
+    pub fn jobs(&self) -> BTreeMap<JobId, JobState> {
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 

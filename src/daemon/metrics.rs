@@ -9,7 +9,7 @@ use metrics::Unit;
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
 
 use crate::daemon::board::{JobState, KeySight, Phase, SourceState};
-use crate::daemon::schedule::JobName;
+use crate::daemon::schedule::JobId;
 use crate::model::{SourceName, Tick, Timestamp};
 use crate::store::mirror;
 use crate::store::mirror::MirrorSight;
@@ -41,7 +41,8 @@ pub struct Metric {
 }
 
 const SOURCE: &[&str] = &["source"];
-const JOB: &[&str] = &["job"];
+/// What is done with the first store has no mirror.
+const JOB: &[&str] = &["job", "mirror"];
 
 const MIRROR: &[&str] = &["mirror"];
 
@@ -78,7 +79,7 @@ metrics_table! {
     GAP_OPEN: Gauge "holdfast_gap_open" Count SOURCE, "1 while history waits for a base.";
     ERRORS: Counter "holdfast_errors_total" Count &["source", "kind"], "Lives of a source that broke, and times when checkpoints began to fail.";
     JOB_FAILED: Gauge "holdfast_job_failed" Count JOB, "1 while the last run of a job did not succeed.";
-    JOB_FAILURES: Counter "holdfast_job_failures_total" Count &["job", "kind"],
+    JOB_FAILURES: Counter "holdfast_job_failures_total" Count &["job", "mirror", "kind"],
         "Runs of a job that found damage, could not tell or failed.";
     JOB_RUNNING: Gauge "holdfast_job_running" Count JOB, "1 while a run of a job is under way.";
     JOB_SUCCESS_AGE_SECONDS: Gauge "holdfast_job_success_age_seconds" Seconds JOB, "Time since a job succeeded last.";
@@ -150,9 +151,10 @@ pub fn show(states: &BTreeMap<SourceName, SourceState>, (tick, now): (Tick, Time
 }
 
 /// Shows how the jobs stand.
-pub fn show_jobs(jobs: &BTreeMap<JobName, JobState>, now: Timestamp) {
-    for (name, state) in jobs {
-        let set = |metric: Metric, value: f64| metrics::gauge!(metric.name, "job" => name.name()).set(value);
+pub fn show_jobs(jobs: &BTreeMap<JobId, JobState>, now: Timestamp) {
+    for (id, state) in jobs {
+        let labels = id.labels();
+        let set = |metric: Metric, value: f64| metrics::gauge!(metric.name, &labels).set(value);
         set(JOB_FAILED, flag(state.past.standing_failure().is_some()));
         set(JOB_RUNNING, flag(state.running.is_some()));
         set(JOB_OVERDUE_SECONDS, now.since(state.due).as_secs_f64());

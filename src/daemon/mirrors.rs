@@ -25,11 +25,12 @@ use crate::log::boundary;
 use crate::log::hold;
 use crate::log::object::Object;
 use crate::model::{BaseId, HoldName, Slot, SourceName};
+use crate::store;
 use crate::store::layout::{self, Named};
 use crate::store::mirror::{
     Deposed, Distant, Duty, Mirror, MirrorPlace, MirrorRule, MirrorSight, Mirrored, Opener, Retention,
 };
-use crate::store::order::{self, OrderError};
+use crate::store::order::{self, Claim, OrderError};
 use crate::store::probe::Verdict as Probed;
 use crate::store::{
     Keys, Op, Part, Refusal, RetryRule, Retrying, Store, StoreError, StoreErrorKind, refuses_second_put,
@@ -170,6 +171,7 @@ pub fn behind(env: &LogEnv, config: &Config, deletes: Deletes) -> Arc<Mirrored> 
                 Deletes::Expired => Some(Arc::new(Promised { env: env.clone(), order: Order::of(config, false) })),
                 Deletes::Nothing => None,
             },
+            sources: config.sources.iter().map(|source| source.name.clone()).collect(),
         };
         Arc::new(Mirror::new(place, rule(assemble::retry_rule(&settings.place).deadline), &deposed, &env.clock))
     };
@@ -179,17 +181,36 @@ pub fn behind(env: &LogEnv, config: &Config, deletes: Deletes) -> Arc<Mirrored> 
 
 /// A mirror for one turn of catching up, as a person asked for.
 pub fn for_once(env: &LogEnv, name: &str, store: Arc<dyn Store>) -> Mirror {
-    let place = MirrorPlace { name: name.to_owned(), duty: Duty::BestEffort, store, retention: None };
+    let (duty, sources) = (Duty::BestEffort, Vec::new());
+    let place = MirrorPlace { name: name.to_owned(), duty, store, retention: None, sources };
     Mirror::new(place, rule(MIRROR_RETRY.deadline), &Deposed::default(), &env.clock)
+}
+
+/// The sources that a store of this installation may hold logs of: those of the configuration, and those that the first store
+/// holds already.
+pub async fn own_sources(first: &dyn Store, config: &Config) -> Result<Vec<SourceName>, StoreError> {
+    let mut ours = store::sources(first).await?;
+    ours.extend(config.sources.iter().map(|source| source.name.clone()));
+    Ok(ours)
+}
+
+/// What a mirror says about which store decides. What is another installation's by all its logs says nothing here; the
+/// mirror is refused by whoever would copy into it.
+async fn claimed(mirror: &dyn Store, ours: &[SourceName]) -> Result<Option<Claim>, OrderError> {
+    let Some(claim) = order::newest(mirror).await? else { return Ok(None) };
+    let theirs = store::sources(mirror).await?;
+    let stranger = !theirs.is_empty() && !theirs.iter().any(|source| ours.contains(source));
+    Ok((!stranger).then_some(claim))
 }
 
 /// Whether the configured first store may decide, as far as the stores can be asked; names those that could not.
 pub async fn may_decide(env: &LogEnv, config: &Config) -> Result<Vec<String>, OrderError> {
+    let ours = own_sources(&*env.store, config).await?;
     let mut said = vec![(config.store.name.clone(), order::newest(&*env.store).await?)];
     let mut silent = Vec::new();
     for settings in &config.mirrors {
         let store = distant(env, settings);
-        match clock::timeout(&*env.clock, ANSWER_WITHIN, order::newest(&*store)).await {
+        match clock::timeout(&*env.clock, ANSWER_WITHIN, claimed(&*store, &ours)).await {
             Ok(Ok(claim)) => said.push((settings.name.clone(), claim)),
             Ok(Err(OrderError::Store(_))) | Err(_) => silent.push(settings.name.clone()),
             Ok(Err(error)) => return Err(error),
@@ -274,7 +295,7 @@ pub fn follow(env: &LogEnv, mirrored: &Arc<Mirrored>, board: &Arc<Board>, beside
 fn keep_in_step(env: &LogEnv, mirrored: &Mirrored, beside: &mut JoinSet<()>) {
     for mirror in mirrored.mirrors() {
         let (mirror, first) = (Arc::clone(mirror), Arc::clone(&env.store));
-        beside.spawn(async move { mirror.follow(&*first).await });
+        beside.spawn(async move { mirror.follow(&first).await });
     }
 }
 

@@ -170,7 +170,7 @@ impl Plan {
                 }
             }
             let mirror = mirrors::for_once(env, &self.claim.name, Arc::clone(&env.store));
-            mirror.catch_up_once(&*old.store).await?;
+            mirror.catch_up_once(&old.store).await?;
         }
         order::write(&*env.store, &self.claim).await?;
         let mut epochs = Vec::new();

@@ -7,6 +7,7 @@
 //! A job that has never succeeded is due at once. So is one whose last run lies in the future: the clock was set back, and
 //! what that time says is not known (L11). Nothing here moves along with the clock: what is due comes.
 
+use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -45,6 +46,37 @@ impl JobName {
             Self::Verify => "verify",
             Self::Expire => "expire",
             Self::Sweep => "sweep",
+        }
+    }
+}
+
+/// A job, and of which store: what becomes of it is known for each by itself.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct JobId {
+    /// Which.
+    pub job: JobName,
+    /// The mirror that it looks at; `None` is the first store.
+    pub mirror: Option<String>,
+}
+
+impl JobId {
+    /// The job of the first store.
+    pub const fn of_first(job: JobName) -> Self {
+        Self { job, mirror: None }
+    }
+
+    /// The labels of its metrics: those of the first store are what they were before there were mirrors.
+    pub fn labels(&self) -> Vec<(&'static str, String)> {
+        let mirror = self.mirror.clone().map(|mirror| ("mirror", mirror));
+        [Some(("job", self.job.name().to_owned())), mirror].into_iter().flatten().collect()
+    }
+}
+
+impl fmt::Display for JobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.mirror {
+            None => f.write_str(self.job.name()),
+            Some(mirror) => write!(f, "{} of mirror {mirror}", self.job.name()),
         }
     }
 }

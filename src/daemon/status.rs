@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::daemon::board::{Board, JobState, KeySight, Phase, SourceState};
 use crate::daemon::policy;
-use crate::daemon::schedule::{self, JobName};
+use crate::daemon::schedule::{self, JobId};
 use crate::model::{SourceName, Tick, Timestamp};
 use crate::store::mirror::{Duty, MirrorSight};
 
@@ -41,7 +41,7 @@ pub fn value(board: &Board, sight: &Sight, now: Now) -> Value {
         "alarms": all_alarms,
         "sources": sources,
         "mirrors": mirrors.iter().map(|sight| mirror(sight, now.1)).collect::<Vec<_>>(),
-        "jobs": jobs.iter().map(|(name, state)| job(*name, state)).collect::<Vec<_>>(),
+        "jobs": jobs.iter().map(|(id, state)| job(id, state)).collect::<Vec<_>>(),
     })
 }
 
@@ -98,7 +98,7 @@ fn mirror_alarms(mirrors: &[MirrorSight]) -> Vec<String> {
     mirrors.iter().flat_map(of).collect()
 }
 
-fn job(name: JobName, state: &JobState) -> Value {
+fn job(id: &JobId, state: &JobState) -> Value {
     let failed = state.past.failed.as_ref().map(|failed| {
         json!({
             "time": Timestamp::from_micros(failed.at_micros).to_string(), "kind": failed.trouble.name(),
@@ -106,7 +106,8 @@ fn job(name: JobName, state: &JobState) -> Value {
         })
     });
     json!({
-        "job": name.name(),
+        "job": id.job.name(),
+        "mirror": id.mirror,
         "every_seconds": seconds(state.every),
         "last_success": state.past.succeeded().map(|time| time.to_string()),
         "said": state.past.said,
@@ -118,17 +119,16 @@ fn job(name: JobName, state: &JobState) -> Value {
 }
 
 /// What the jobs found that a person should do something about; and which of them do not get to run.
-fn job_alarms(jobs: &BTreeMap<JobName, JobState>, now: Timestamp) -> Vec<String> {
+fn job_alarms(jobs: &BTreeMap<JobId, JobState>, now: Timestamp) -> Vec<String> {
     let mut alarms = Vec::new();
-    for (name, state) in jobs {
-        let name = name.name();
+    for (id, state) in jobs {
         if let Some(failed) = state.past.standing_failure() {
             let at = Timestamp::from_micros(failed.at_micros);
-            alarms.push(format!("{} ({name}, {at}): {}", policy::job_trouble(failed.trouble), failed.sentence));
+            alarms.push(format!("{} ({id}, {at}): {}", policy::job_trouble(failed.trouble), failed.sentence));
         }
         if schedule::is_overdue(state.every, state.due, now) {
             let running = if state.running.is_some() { ", and its run does not end" } else { "" };
-            alarms.push(format!("job {name} was due at {} and has not succeeded since{running}", state.due));
+            alarms.push(format!("job {id} was due at {} and has not succeeded since{running}", state.due));
         }
     }
     alarms
@@ -223,7 +223,9 @@ pub fn text(status: &Value) -> String {
         let word = |name: &str| plain(job.get(name));
         let under_way = if job.get("running_since").is_some_and(Value::is_string) { ", under way" } else { "" };
         let (name, success, due) = (word("job"), word("last_success"), word("due"));
-        let _written = writeln!(text, "job {name}: last success {success}, due {due}{under_way}");
+        let mirror = job.get("mirror").and_then(Value::as_str);
+        let of = mirror.map(|mirror| format!(" of mirror {mirror}")).unwrap_or_default();
+        let _written = writeln!(text, "job {name}{of}: last success {success}, due {due}{under_way}");
     }
     for alarm in status.get("alarms").and_then(Value::as_array).into_iter().flatten() {
         // Writing into a String cannot fail.

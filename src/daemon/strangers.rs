@@ -9,7 +9,7 @@ use crate::log::LogEnv;
 use crate::log::ObjectErrorKind;
 use crate::log::object::Object;
 use crate::model::SourceName;
-use crate::store::{Part, StoreError, StoreErrorKind, layout, sources};
+use crate::store::{Part, Store, StoreError, StoreErrorKind, layout, sources};
 
 /// Why a store is not ours to use.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +27,17 @@ pub enum StrangerError {
         /// The keys.
         #[source]
         source: KeyError,
+    },
+    /// A mirror holds what nobody here has.
+    #[error(
+        "the mirror {place} holds a log of {source_name}, which is none of this configuration's sources and not in the \
+         first store: give each installation a folder or a prefix of its own"
+    )]
+    OtherSite {
+        /// Which store.
+        place: String,
+        /// Whose log.
+        source_name: SourceName,
     },
     /// The store does not say.
     #[error(transparent)]
@@ -53,6 +64,15 @@ pub async fn refuse(env: &LogEnv, place: &str) -> Result<(), StrangerError> {
         }
     }
     Ok(())
+}
+
+/// Refuses a mirror with a log of a source that is not among `ours`: two installations may have one key, and then it tells
+/// nothing.
+pub async fn refuse_as_mirror(mirror: &dyn Store, place: &str, ours: &[SourceName]) -> Result<(), StrangerError> {
+    match sources(mirror).await?.into_iter().find(|source| !ours.contains(source)) {
+        Some(source_name) => Err(StrangerError::OtherSite { place: place.to_owned(), source_name }),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -166,7 +166,7 @@ pub fn checkpoints_prefix(source: &SourceName) -> String {
 
 /// What all boundaries of a source start with, and all notices about its bases.
 pub fn boundaries_prefix(source: &SourceName) -> String {
-    format!("boundary/{source}/")
+    format!("{BOUNDARIES_PREFIX}{source}/")
 }
 
 /// What all holds of a source start with.
@@ -193,13 +193,17 @@ pub const PROBES_PREFIX: &str = "probe/";
 /// What the objects of every log start with.
 pub const LOGS_PREFIX: &str = "log/";
 
+/// What the boundaries of every log start with.
+pub const BOUNDARIES_PREFIX: &str = "boundary/";
+
 /// What the claims about which store decides start with.
 pub const FIRSTS_PREFIX: &str = "first/";
 
 /// What all that a mirror holds starts with, in the order in which it is copied, so that a mirror is at every instant what
 /// the first store may have been: the later wraps of its keys and its holds before all else, a boundary before the log that
 /// begins there, a checkpoint behind what it lists, and a manifest (whose name sorts last) behind the parts of its base.
-pub const MIRRORED: [&str; 7] = [FIRSTS_PREFIX, "keys/", "hold/", "boundary/", LOGS_PREFIX, "checkpoint/", "base/"];
+pub const MIRRORED: [&str; 7] =
+    [FIRSTS_PREFIX, "keys/", "hold/", BOUNDARIES_PREFIX, LOGS_PREFIX, "checkpoint/", "base/"];
 
 /// Sorts after every segment of the source and before every other log that follows: where a search for sources goes on.
 pub fn after_segments(source: &SourceName) -> ObjectKey {

@@ -13,6 +13,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::crypto::Sealed;
 use crate::model::ObjectKey;
+use crate::model::Slot;
+use crate::model::SourceName;
 use crate::store::error::{Op, StoreError, StoreErrorKind};
 use crate::store::layout::{self, Named};
 use crate::store::versions::{Kept, VersionKind, Versions};
@@ -35,9 +37,38 @@ struct Seen {
     /// From behind a name up to another one: all that is odd between them is in `odd`, if it fits.
     walked: BTreeMap<String, String>,
     odd: BTreeMap<ObjectKey, Kept>,
+    /// What stands in front of these slots may have been deleted as it should be.
+    expired: BTreeMap<SourceName, Slot>,
 }
 
 impl Seen {
+    /// Whether somebody did something to it. What expired is hidden too, and leaves no log that is still read.
+    fn is_odd(&self, kept: &Kept) -> bool {
+        if !is_written_once(&kept.key) || (kept.hidden && self.has_expired(&kept.key)) {
+            return false;
+        }
+        let objects = kept.versions.objects().count();
+        objects > 1 || (objects == 1 && kept.hidden && is_segment(&kept.key))
+    }
+
+    fn has_expired(&self, key: &ObjectKey) -> bool {
+        match layout::parse(key) {
+            Some(
+                Named::Segment { source, slot } | Named::Checkpoint { source, slot } | Named::Boundary { source, slot },
+            ) => self.expired.get(&source).is_some_and(|first| slot < *first),
+            Some(
+                Named::BasePart { .. }
+                | Named::Manifest { .. }
+                | Named::Doomed { .. }
+                | Named::Hold { .. }
+                | Named::Rewrap { .. }
+                | Named::First { .. }
+                | Named::Probe(_),
+            )
+            | None => false,
+        }
+    }
+
     fn remember(&mut self, kept: &Kept) {
         if self.odd.len() < ODD_MAX {
             self.odd.insert(kept.key.clone(), kept.clone());
@@ -73,6 +104,14 @@ impl Oldest {
         let view = Self { inner: Arc::clone(inner), seen: Mutex::default() };
         let keeps = view.inner.kept(prefix, None).await?.is_some();
         Ok(keeps.then(|| Arc::new(view)))
+    }
+
+    /// What stands in front of `slot` of that log may be deleted: that it is hidden is as it should be. To be told before
+    /// anything is walked.
+    pub fn expired_before(&self, source: SourceName, slot: Slot) {
+        let mut seen = self.seen();
+        let first = seen.expired.entry(source).or_insert(slot);
+        *first = slot.max(*first);
     }
 
     /// The names where somebody did something, of those that were looked at.
@@ -139,8 +178,10 @@ impl Oldest {
                 None => drop(seen.walked.insert(from, last.to_owned())),
             }
         }
-        for kept in page.iter().filter(|kept| is_odd(kept)) {
-            seen.remember(kept);
+        for kept in page {
+            if seen.is_odd(kept) {
+                seen.remember(kept);
+            }
         }
     }
 
@@ -161,16 +202,11 @@ impl Oldest {
         }
         let page = self.inner.kept(key.as_str(), None).await?.unwrap_or_default();
         let kept = page.into_iter().find(|kept| kept.key == *key);
-        let Some(kept) = kept.filter(is_odd) else { return Ok(None) };
-        self.seen().remember(&kept);
+        let mut seen = self.seen();
+        let Some(kept) = kept.filter(|kept| seen.is_odd(kept)) else { return Ok(None) };
+        seen.remember(&kept);
         Ok(Some(kept))
     }
-}
-
-/// Whether somebody did something to it. What expired is hidden too, and leaves no log that is still read.
-fn is_odd(kept: &Kept) -> bool {
-    let objects = kept.versions.objects().count();
-    is_written_once(&kept.key) && (objects > 1 || (objects == 1 && kept.hidden && is_segment(&kept.key)))
 }
 
 fn is_segment(key: &ObjectKey) -> bool {

@@ -38,6 +38,7 @@ mod mirrors;
 #[path = "../kms/moto.rs"]
 mod kms_moto;
 mod mistakes;
+mod neighbours;
 mod physical;
 mod pipeline;
 mod points;
@@ -55,6 +56,7 @@ mod servers;
 mod session;
 mod shop;
 mod site;
+mod skew;
 mod surface;
 mod tampered;
 mod tour;

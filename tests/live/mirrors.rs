@@ -13,7 +13,7 @@ const TABLE: &str = "create table t (id int primary key, v text)";
 const SUM: &str = "select count(*), coalesce(sum(id), 0) from t";
 
 /// A configuration with two stores in this order.
-fn configure(shop: &Shop, file: &str, stores: [&str; 2], required: bool) -> Holdfast {
+pub(crate) fn configure(shop: &Shop, file: &str, stores: [&str; 2], required: bool) -> Holdfast {
     let [first, second] = stores;
     let required = if required { "required = true\n" } else { "" };
     let text = format!(
@@ -26,7 +26,7 @@ fn configure(shop: &Shop, file: &str, stores: [&str; 2], required: bool) -> Hold
 }
 
 /// A shop with the stores `one` and `two`, initialised, with a base.
-fn with_mirror(required: bool) -> Shop {
+pub(crate) fn with_mirror(required: bool) -> Shop {
     let shop = Shop::with(&[]);
     configure(&shop, "holdfast.toml", ["one", "two"], required);
     shop.sql(TABLE);
@@ -35,13 +35,13 @@ fn with_mirror(required: bool) -> Shop {
     shop
 }
 
-fn rows(shop: &Shop, from: i32, to: i32) {
+pub(crate) fn rows(shop: &Shop, from: i32, to: i32) {
     for id in from..to {
         shop.sql(&format!("insert into t values ({id}, 'row')"));
     }
 }
 
-fn objects(store: &Path) -> Vec<String> {
+pub(crate) fn objects(store: &Path) -> Vec<String> {
     let all = files(store).into_iter().map(|path| path.strip_prefix(store).unwrap().to_str().unwrap().to_owned());
     all.filter(|name| !name.starts_with(".holdfast")).collect()
 }
@@ -192,6 +192,49 @@ fn l5_an_old_first_store_that_went_on_alone_is_told_as_another_history() {
     let refused = shop.write("alone.toml", &alone).run(&["run", "--until-caught-up"]);
     assert_eq!(refused.code, exit::FENCED, "{refused:?}");
     assert_eq!(shop.restored("latest", "after_loss", SUM), "30|435", "the base after the gap holds all");
+}
+
+/// Row of a mirror: the first store's verification says nothing about it, and it says nothing about the first store.
+#[test]
+fn l11_a_mirror_is_verified_by_itself_and_its_damage_is_an_alarm_that_stops_no_expiry() {
+    let shop = with_mirror(false);
+    let config = fs::read_to_string(shop.path("holdfast.toml")).unwrap();
+    shop.write(
+        "holdfast.toml",
+        &format!("{config}[verify]\nquick = \"1s\"\nfull = \"1s\"\n[retention]\ndelete = true\n"),
+    );
+    let daemon = shop.capturing();
+    rows(&shop, 0, 10);
+    shop.settle();
+    wait_for_phase(&shop, "in step");
+    let job = |name: &str, mirror: Value| {
+        let status = shop.json(&["status"]);
+        let found = status["jobs"].as_array().unwrap().iter().find(|job| job["job"] == name && job["mirror"] == mirror);
+        found.cloned().unwrap_or(Value::Null)
+    };
+    let succeeded =
+        || ["quick-verify", "verify"].iter().all(|name| job(name, "two".into())["last_success"].is_string());
+    eventually("the mirror was verified", || succeeded().then_some(()), || shop.json(&["status"]).to_string());
+    let victim = shop.path("two/log/main").join("0000000000000002.seg");
+    let whole = fs::read(&victim).unwrap();
+    let mut broken = whole.clone();
+    let middle = broken.len() / 2;
+    broken[middle] ^= 1;
+    fs::write(&victim, &broken).unwrap();
+    let alarms = || shop.json(&["status"])["alarms"].to_string();
+    let damaged = || alarms().contains("A job found damage in the store (verify of mirror two");
+    eventually("its damage is an alarm", || damaged().then_some(()), alarms);
+    assert!(alarms().contains("0000000000000002.seg"), "{}", alarms());
+    assert!(job("verify", Value::Null)["last_failure"].is_null(), "the first store is sound");
+    assert!(shop.ok(&["status"]).stdout.contains("job verify of mirror two: "));
+    assert_eq!(daemon.stop().0, exit::DONE);
+    let found = shop.expect(&["run", "--jobs", "verify"], exit::DAMAGED);
+    assert!(found.stdout.contains("verify of mirror two: A job found damage in the store"), "{found:?}");
+    assert!(found.stdout.contains("`holdfast verify --store two` names all"), "{found:?}");
+    // The first store lets go what has expired, as it would without a mirror.
+    shop.ok(&["run", "--jobs", "expire"]);
+    fs::write(&victim, &whole).unwrap();
+    shop.ok(&["run", "--jobs", "verify"]);
 }
 
 fn holds(shop: &Shop, more: &[&str]) -> Value {

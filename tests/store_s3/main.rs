@@ -5,6 +5,7 @@
 mod bed;
 mod cuts;
 mod lies;
+mod mirrors;
 mod puts;
 mod reads;
 #[path = "../s3/mod.rs"]

@@ -9,7 +9,7 @@ use crate::daemon::chain;
 use crate::daemon::expire::{self, ExpireError, Expiry, Order};
 use crate::daemon::jobs::memory::Memory;
 use crate::daemon::jobs::{Ended, Job, together};
-use crate::daemon::schedule::{JobName, Trouble};
+use crate::daemon::schedule::{JobId, JobName, Trouble};
 use crate::log::LogEnv;
 use crate::log::retention::Refusal;
 use crate::model::SourceName;
@@ -33,8 +33,8 @@ pub struct Expire {
 
 #[async_trait::async_trait]
 impl Job for Expire {
-    fn name(&self) -> JobName {
-        JobName::Expire
+    fn id(&self) -> JobId {
+        JobId::of_first(JobName::Expire)
     }
 
     async fn run(&self) -> Ended {
@@ -65,10 +65,12 @@ impl Job for Expire {
 }
 
 impl Expire {
-    /// Damage that a verification found and none has taken back. What goes may be all that is left of something.
+    /// Damage that a verification of the first store found and none has taken back. What goes may be all that is left of
+    /// something. Damage in a mirror is no reason to keep more: what is promised stands in the first store, and what is
+    /// damaged in a mirror is made good from there.
     fn damage_stands(&self) -> Option<JobName> {
         let stands = |job: &JobName| {
-            let past = self.memory.read(*job).unwrap_or_default();
+            let past = self.memory.read(&JobId::of_first(*job)).unwrap_or_default();
             past.standing_failure().is_some_and(|failed| failed.trouble == Trouble::Damaged)
         };
         [JobName::Verify, JobName::QuickVerify].into_iter().find(stands).filter(|_| self.order.delete)

@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use crate::daemon::schedule::{JobName, Past};
+use crate::daemon::schedule::{JobId, Past};
 
 /// Larger than any that was written here.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -17,7 +17,7 @@ pub struct Memory {
     /// Where the files are; `None` without a state folder.
     folder: Option<PathBuf>,
     /// What this process knows, also where nothing can be written.
-    known: Mutex<BTreeMap<JobName, Past>>,
+    known: Mutex<BTreeMap<JobId, Past>>,
 }
 
 /// Nobody else runs a job on this state folder while it lives.
@@ -37,8 +37,8 @@ impl Memory {
     }
 
     /// What became of a job; `None` if nothing is known.
-    pub fn read(&self, job: JobName) -> Option<Past> {
-        let mine = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&job).cloned();
+    pub fn read(&self, job: &JobId) -> Option<Past> {
+        let mine = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(job).cloned();
         let written = self.path(job).and_then(|path| read(&path));
         // A file that cannot be written is older than what this process knows.
         let newest = |past: &Past| past.succeeded_micros.max(past.failed.as_ref().map(|failed| failed.at_micros));
@@ -46,15 +46,15 @@ impl Memory {
     }
 
     /// Writes down what became of a job: the whole file or nothing of it.
-    pub fn write(&self, job: JobName, past: &Past) {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(job, past.clone());
+    pub fn write(&self, job: &JobId, past: &Past) {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(job.clone(), past.clone());
         let Some(path) = self.path(job) else { return };
         let draft = path.with_extension("new");
         let bytes = serde_json::to_vec_pretty(past).map_err(io::Error::other);
         let written =
             bytes.and_then(|bytes| std::fs::write(&draft, bytes)).and_then(|()| std::fs::rename(&draft, &path));
         if let Err(error) = written {
-            tracing::warn!(job = job.name(), %error, "what became of this job is not kept over a restart");
+            tracing::warn!(%job, %error, "what became of this job is not kept over a restart");
         }
     }
 
@@ -70,8 +70,10 @@ impl Memory {
         }
     }
 
-    fn path(&self, job: JobName) -> Option<PathBuf> {
-        self.folder.as_ref().map(|folder| folder.join(format!("{}.json", job.name())))
+    fn path(&self, job: &JobId) -> Option<PathBuf> {
+        // A store's name is plain, and has no dot.
+        let of = job.mirror.as_ref().map(|mirror| format!(".{mirror}")).unwrap_or_default();
+        self.folder.as_ref().map(|folder| folder.join(format!("{}{of}.json", job.job.name())))
     }
 }
 

@@ -36,7 +36,7 @@ use crate::daemon::jobs::sweep::Sweep;
 use crate::daemon::jobs::verify::Verify;
 use crate::daemon::metrics as words;
 use crate::daemon::policy;
-use crate::daemon::schedule::{self, JobName, Past, Rhythm, Trouble};
+use crate::daemon::schedule::{self, JobId, JobName, Past, Rhythm, Trouble};
 use crate::log::LogEnv;
 use crate::log::scrub::Depth;
 use crate::model::{Tick, Timestamp};
@@ -59,8 +59,8 @@ pub(crate) fn together(mut troubles: Vec<(Trouble, String)>) -> Option<(Trouble,
 /// One kind of work.
 #[async_trait::async_trait]
 pub trait Job: Send + Sync {
-    /// Which.
-    fn name(&self) -> JobName;
+    /// Which, of which store.
+    fn id(&self) -> JobId;
     /// Does it once. Cancel-safe: a run that is dropped leaves nothing half done that matters.
     async fn run(&self) -> Ended;
 }
@@ -76,8 +76,11 @@ pub struct Planned {
 /// Every job that this installation can run. A new one is plugged in here, and nowhere else. `expired` is told whose log
 /// has lost something by retention.
 pub fn planned(config: &Config, env: &LogEnv, expired: Told) -> Vec<Planned> {
-    let rate = config.verify.bytes_per_second;
-    let verify = |depth| Arc::new(Verify::new(config, env, depth, rate));
+    let mirrors = |depth, every| {
+        let of = move |mirror| Planned { job: Arc::new(Verify::of_mirror(config, env, depth, mirror)), every };
+        config.mirrors.iter().map(of)
+    };
+    let verify = |depth| Arc::new(Verify::of_first(config, env, depth));
     let sources: Vec<_> = config.sources.iter().map(|source| source.name.clone()).collect();
     let memory = Memory::open(config.service.state_dir.as_deref());
     let expire = Expire {
@@ -88,12 +91,14 @@ pub fn planned(config: &Config, env: &LogEnv, expired: Told) -> Vec<Planned> {
         told: expired,
     };
     let claims = config.service.state_dir.as_deref().map(assemble::base_claims);
-    vec![
+    let of_first = vec![
         Planned { job: verify(Depth::Quick), every: config.verify.quick },
         Planned { job: Arc::new(expire), every: config.retention.delete.then_some(DAY) },
         Planned { job: Arc::new(Sweep { env: env.clone(), sources, claims }), every: Some(DAY) },
         Planned { job: verify(Depth::Full), every: config.verify.full },
-    ]
+    ];
+    let quick = mirrors(Depth::Quick, config.verify.quick);
+    of_first.into_iter().chain(quick).chain(mirrors(Depth::Full, config.verify.full)).collect()
 }
 
 /// Runs jobs when they are due.
@@ -122,7 +127,8 @@ impl Jobs {
             Some(Scheduled { job, rhythm, past: Past::default(), not_before: Tick::default() })
         };
         let mut scheduled: Vec<_> = planned.into_iter().filter_map(of).collect();
-        let rank = |job: &Scheduled| JobName::ALL.iter().position(|name| *name == job.job.name());
+        // Those of one name stay as they were planned: the first store's before the mirrors'.
+        let rank = |job: &Scheduled| JobName::ALL.iter().position(|name| *name == job.job.id().job);
         scheduled.sort_by_key(rank);
         Self { env: env.clone(), board: Arc::clone(board), memory, begun: env.clock.now(), scheduled }
     }
@@ -155,7 +161,7 @@ impl Jobs {
     fn look(&mut self, at: usize) {
         let now = self.env.clock.now();
         let Some(job) = self.scheduled.get_mut(at) else { return };
-        if let Some(past) = self.memory.read(job.job.name()) {
+        if let Some(past) = self.memory.read(&job.job.id()) {
             job.past = past;
         }
         if let Some(job) = self.scheduled.get(at) {
@@ -165,12 +171,12 @@ impl Jobs {
 
     fn show(&self, job: &Scheduled, now: Timestamp, running: Option<Timestamp>) {
         let (past, due) = (job.past.clone(), self.due(job, now));
-        self.board.job(job.job.name(), JobState { every: job.rhythm.every, past, due, running });
+        self.board.job(job.job.id(), JobState { every: job.rhythm.every, past, due, running });
     }
 
     async fn take(&mut self, at: usize) {
         let Some(job) = self.scheduled.get(at) else { return };
-        let (name, now) = (job.job.name(), self.env.clock.now());
+        let (id, now) = (job.job.id(), self.env.clock.now());
         self.show(job, now, Some(now));
         let ended = run_locked(&self.env, &self.memory, &*job.job).await;
         let rhythm = Rhythm { jitter: schedule::jitter(job.rhythm.every, &*self.env.entropy), ..job.rhythm };
@@ -178,7 +184,7 @@ impl Jobs {
         if let Some(past) = ended {
             (job.past, job.rhythm) = (past, rhythm);
         } else {
-            tracing::info!(job = name.name(), "another process runs a job of this state_dir; later");
+            tracing::info!(job = %id, "another process runs a job of this state_dir; later");
             job.not_before = self.env.clock.tick().after(BUSY_FOR);
         }
     }
@@ -190,20 +196,22 @@ const BUSY_FOR: Duration = Duration::from_mins(5);
 /// Runs a job if no other runs on this state folder, and writes down how it ended; `None` if another does.
 pub(crate) async fn run_locked(env: &LogEnv, memory: &Memory, job: &dyn Job) -> Option<Past> {
     let _lock = memory.lock()?;
-    let (name, begun) = (job.name(), env.clock.tick());
+    let (id, begun) = (job.id(), env.clock.tick());
     let ran = AssertUnwindSafe(job.run()).catch_unwind().await;
     let ended = ran.unwrap_or_else(|_| Err((Trouble::Failed, "it broke off: a defect of ours; tell us".to_owned())));
     let took = env.clock.tick().since(begun);
-    metrics::gauge!(words::JOB_SECONDS.name, "job" => name.name()).set(took.as_secs_f64());
+    let mut labels = id.labels();
+    metrics::gauge!(words::JOB_SECONDS.name, &labels).set(took.as_secs_f64());
     match &ended {
-        Ok(said) => tracing::info!(job = name.name(), ?took, "{said}"),
+        Ok(said) => tracing::info!(job = %id, ?took, "{said}"),
         Err((trouble, found)) => {
-            metrics::counter!(words::JOB_FAILURES.name, "job" => name.name(), "kind" => trouble.name()).increment(1);
-            tracing::error!(job = name.name(), found, "{}", policy::job_trouble(*trouble));
+            labels.push(("kind", trouble.name().to_owned()));
+            metrics::counter!(words::JOB_FAILURES.name, &labels).increment(1);
+            tracing::error!(job = %id, found, "{}", policy::job_trouble(*trouble));
         }
     }
-    let mut past = memory.read(name).unwrap_or_default();
+    let mut past = memory.read(&id).unwrap_or_default();
     past.ended(env.clock.now(), ended);
-    memory.write(name, &past);
+    memory.write(&id, &past);
     Some(past)
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::daemon::jobs::memory::Memory;
 use crate::daemon::jobs::{Ended, Planned, run_locked};
-use crate::daemon::schedule::{JobName, Past, Trouble};
+use crate::daemon::schedule::{JobId, JobName, Past, Trouble};
 use crate::log::LogEnv;
 
 /// A job that has a name and nobody to do it.
@@ -12,16 +12,22 @@ use crate::log::LogEnv;
 #[error("the job {} is not in this version", .0.name())]
 pub struct NotInThisVersion(pub JobName);
 
-/// Runs `wanted`, one after the other, in their order; one that does not succeed holds up none behind it.
+/// Runs `wanted`, one after the other, in their order, each for every store that it looks at; one that does not succeed holds
+/// up none behind it.
 pub async fn once(
     env: &LogEnv,
     state_dir: Option<&Path>,
     planned: &[Planned],
     wanted: &[JobName],
-) -> Result<Vec<(JobName, Ended)>, NotInThisVersion> {
-    let find =
-        |name: &JobName| planned.iter().find(|planned| planned.job.name() == *name).ok_or(NotInThisVersion(*name));
-    let jobs = wanted.iter().map(find).collect::<Result<Vec<_>, _>>()?;
+) -> Result<Vec<(JobId, Ended)>, NotInThisVersion> {
+    let mut jobs = Vec::new();
+    for name in wanted {
+        let before = jobs.len();
+        jobs.extend(planned.iter().filter(|planned| planned.job.id().job == *name));
+        if jobs.len() == before {
+            return Err(NotInThisVersion(*name));
+        }
+    }
     let memory = Memory::open(state_dir);
     let mut all = Vec::new();
     for planned in jobs {
@@ -29,7 +35,7 @@ pub async fn once(
             Some(past) => ended(past),
             None => Err((Trouble::Failed, "another process runs a job of this state_dir; try again later".to_owned())),
         };
-        all.push((planned.job.name(), ended));
+        all.push((planned.job.id(), ended));
     }
     Ok(all)
 }

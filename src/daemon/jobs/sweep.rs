@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::daemon::chain;
 use crate::daemon::jobs::{Ended, Job, together};
-use crate::daemon::schedule::{JobName, Trouble};
+use crate::daemon::schedule::{JobId, JobName, Trouble};
 use crate::log::LogEnv;
 use crate::model::SourceName;
 use crate::source::postgres::base::sweep::sweep;
@@ -21,8 +21,8 @@ pub struct Sweep {
 
 #[async_trait::async_trait]
 impl Job for Sweep {
-    fn name(&self) -> JobName {
-        JobName::Sweep
+    fn id(&self) -> JobId {
+        JobId::of_first(JobName::Sweep)
     }
 
     async fn run(&self) -> Ended {

@@ -1,6 +1,7 @@
 //! The life of a mirror beside capture: compare, copy what is noted, rest, and come back from any outage by itself.
 
 use std::error::Error;
+use std::sync::Arc;
 
 use crate::clock::sleep;
 use crate::store::Store;
@@ -10,7 +11,7 @@ use crate::store::mirror::sight::{Phase, State};
 
 impl Mirror {
     /// Keeps the mirror in step with `first`, until another store is found to have been made the first one.
-    pub async fn follow(&self, first: &dyn Store) {
+    pub async fn follow(&self, first: &Arc<dyn Store>) {
         let mut failures = 0_u32;
         loop {
             match Box::pin(self.round(first)).await {
@@ -32,7 +33,7 @@ impl Mirror {
     }
 
     /// Brings the mirror to where the first store is now, once, from the beginning.
-    pub async fn catch_up_once(&self, first: &dyn Store) -> Result<(), PassError> {
+    pub async fn catch_up_once(&self, first: &Arc<dyn Store>) -> Result<(), PassError> {
         let done = Box::pin(self.pass(first, Depth::Whole)).await;
         if let Err(error) = &done {
             self.failed(error);
@@ -40,15 +41,25 @@ impl Mirror {
         done
     }
 
-    async fn round(&self, first: &dyn Store) -> Result<(), PassError> {
+    async fn round(&self, first: &Arc<dyn Store>) -> Result<(), PassError> {
         if self.whole_is_due() {
             self.pass(first, Depth::Whole).await?;
         } else if self.state().needs_pass() {
             self.pass(first, Depth::Tail).await?;
         } else if self.clock.tick().since(self.state().order_at) >= self.rule.wait_max {
-            self.same_order(first).await?;
+            self.same_order(&**first).await?;
         }
-        self.drain(first).await
+        match self.settled_doubt() {
+            Some(doubt) => self.drain(first, doubt).await,
+            // Something happened meanwhile: what is noted behind it waits for the next comparison.
+            None => Ok(()),
+        }
+    }
+
+    /// The doubt up to which everything was compared, if there is none behind it.
+    fn settled_doubt(&self) -> Option<u64> {
+        let state = self.state();
+        (!state.needs_pass()).then(|| state.doubts())
     }
 
     fn whole_is_due(&self) -> bool {
@@ -74,7 +85,10 @@ impl Mirror {
     fn failed(&self, error: &PassError) {
         let phase = match error {
             PassError::First(_) | PassError::Mirror(_) => Phase::Away,
-            PassError::OtherHistory { .. } | PassError::Deposed(_) | PassError::Order(_) => Phase::Refused,
+            PassError::OtherHistory { .. }
+            | PassError::OtherSite { .. }
+            | PassError::Deposed(_)
+            | PassError::Order(_) => Phase::Refused,
         };
         let mut why = error.to_string();
         let mut cause = error.source();

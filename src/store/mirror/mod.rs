@@ -5,8 +5,9 @@
 //!                     │
 //!                     └──▶ note (never waits) ──▶ follower ──▶ mirror      re-reads the bytes from the first store
 //!                              full? doubt ─────▶ compare listings ──▶ copy what is missing, in order
+//!                                                                       (what was put first, where it is still kept)
 //! ```
-//! * L1: what a required mirror lacks is not acknowledged. While one is away nothing new goes to the first store
+//! * L1: what a required mirror lacks is not acknowledged, nor what stands behind it: at each fence the log is compared. While one is away nothing new goes to the first store
 //!   either, so a long outage leaves no trail of half-done puts.
 //! * L4: another object in a mirror's slot is damage; it is named and never overwritten.
 //! * L5: only who created an object in the first store, or read it there, puts it into a mirror; whoever finds that
@@ -15,11 +16,13 @@
 //! * L9: a mirror that fails, hangs or is slow holds nothing up unless it is required.
 //! * L10: what the first store lacks is deleted from a mirror only where a proved boundary says that it was expired.
 
+mod copy;
 mod distant;
 mod follow;
 mod forget;
 mod merge;
 mod pass;
+mod required;
 mod sight;
 #[cfg(test)]
 mod tests;
@@ -37,11 +40,14 @@ use tokio::sync::Notify;
 
 use crate::clock;
 use crate::clock::Clock;
+use crate::codec::segment::{Header, ObjectKind};
 use crate::crypto::Sealed;
+use crate::crypto::stream::sha256;
 use crate::model::ObjectKey;
+use crate::model::SourceName;
 use crate::store::error::{Op, Refusal, StoreError, StoreErrorKind};
 use crate::store::memory::size_of;
-use crate::store::mirror::sight::State;
+use crate::store::mirror::sight::{Note, State};
 use crate::store::{Kept, Part, Put, PutNew, Store, put_own};
 
 /// How patient a mirror is.
@@ -81,6 +87,7 @@ pub struct Mirror {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     retention: Option<Arc<dyn Retention>>,
+    sources: Vec<SourceName>,
     deposed: Deposed,
     state: Mutex<State>,
     /// Held while an object is copied or deleted, so that what was read before a deletion is not put behind it.
@@ -101,16 +108,18 @@ pub struct MirrorPlace {
     pub store: Arc<dyn Store>,
     /// What tells it what has expired; `None` if this process may not delete.
     pub retention: Option<Arc<dyn Retention>>,
+    /// The sources that are captured here, also before the first store holds anything of them.
+    pub sources: Vec<SourceName>,
 }
 
 impl Mirror {
     /// A mirror of which nothing is known yet.
     pub fn new(place: MirrorPlace, rule: MirrorRule, deposed: &Deposed, clock: &Arc<dyn Clock>) -> Self {
-        let MirrorPlace { name, duty, store, retention } = place;
+        let MirrorPlace { name, duty, store, retention, sources } = place;
         let state = Mutex::new(State::new(clock.now(), clock.tick()));
         let (deposed, clock) = (deposed.clone(), Arc::clone(clock));
         let (changing, wake, moved) = (tokio::sync::Mutex::new(()), Notify::new(), Notify::new());
-        Self { name, duty, rule, store, clock, retention, deposed, state, changing, wake, moved }
+        Self { name, duty, rule, store, clock, retention, sources, deposed, state, changing, wake, moved }
     }
 
     /// What commands and metrics call it.
@@ -163,51 +172,10 @@ impl Mirror {
     }
 
     /// The object is durable in the first store. Returns at once, always (L9).
-    fn note(&self, key: &ObjectKey, bytes: u64) {
-        let now = self.clock.now();
-        self.change(|state| state.note(key.clone(), bytes, now));
+    fn note(&self, key: &ObjectKey, bytes: u64, hash: [u8; 32]) {
+        let note = Note { key: key.clone(), bytes, hash, at: self.clock.now() };
+        self.change(|state| state.note(note));
         self.wake.notify_one();
-    }
-
-    /// Waits until this required mirror holds the whole log up to now.
-    async fn ready(&self, key: &ObjectKey) -> Result<(), StoreError> {
-        if self.state().is_ready() {
-            return Ok(());
-        }
-        if self.wait_for(self.rule.answer_within, State::is_ready).await {
-            return Ok(());
-        }
-        self.change(|state| state.holds_up = true);
-        let why = self.state().trouble.clone().unwrap_or_else(|| "it has not caught up yet".to_owned());
-        Err(self.unable(key, StoreErrorKind::Unavailable, why))
-    }
-
-    /// Puts what the first store has just taken. Whether it is there afterwards is certain only if this succeeds.
-    async fn forward(&self, key: &ObjectKey, body: &Sealed) -> Result<(), StoreError> {
-        let put = put_own(&*self.store, key, body);
-        let failed = match clock::timeout(&*self.clock, self.rule.answer_within, put).await {
-            Ok(Ok(Put::Ours)) => {
-                let now = self.clock.now();
-                self.change(|state| state.copied(now));
-                return Ok(());
-            }
-            Ok(Ok(Put::Taken(theirs))) => match self.stranger(key, &theirs, body) {
-                Ok(()) => "it holds another object of that name".to_owned(),
-                Err(error) => error.to_string(),
-            },
-            Ok(Err(error)) => error.to_string(),
-            Err(elapsed) => elapsed.to_string(),
-        };
-        self.change(|state| {
-            state.holds_up = true;
-            state.trouble = Some(failed.clone());
-        });
-        self.doubt();
-        Err(self.unable(key, StoreErrorKind::Unanswered, failed))
-    }
-
-    fn unable(&self, key: &ObjectKey, kind: StoreErrorKind, why: String) -> StoreError {
-        StoreError::new(Op::Put, format_args!("{key} in the required mirror {}", self.name), kind).caused_by(why)
     }
 }
 
@@ -233,6 +201,27 @@ impl Mirrored {
         self.mirrors.iter().filter(|mirror| mirror.duty == Duty::Required)
     }
 
+    fn following(&self) -> impl Iterator<Item = &Arc<Mirror>> {
+        self.mirrors.iter().filter(|mirror| mirror.duty == Duty::BestEffort)
+    }
+
+    /// Tells the mirrors that nobody waits for of an object that is durable in the first store.
+    fn note(&self, key: &ObjectKey, body: &Sealed) {
+        let mut hash = None;
+        for mirror in self.following() {
+            let hash = *hash.get_or_insert_with(|| sha256(body.as_bytes()));
+            mirror.note(key, size_of(body.as_bytes()), hash);
+        }
+    }
+
+    /// A slot that another's object has taken is built upon from here on. Nobody may be left to bring that object to the
+    /// mirrors, and without it whatever follows would stand behind a hole there: so it is brought first (L1).
+    async fn bring_the_others(&self, key: &ObjectKey) -> Result<(), StoreError> {
+        self.following().for_each(|mirror| mirror.doubt());
+        let brought = join_all(self.required().map(|mirror| mirror.fetch(&*self.first, key))).await;
+        brought.into_iter().collect()
+    }
+
     fn still_first(&self, key: &ObjectKey) -> Result<(), StoreError> {
         match self.deposed.why() {
             None => Ok(()),
@@ -254,6 +243,11 @@ impl Mirrored {
             }
         }
     }
+}
+
+/// Whether an object begins a reign.
+fn is_fence(body: &Sealed) -> bool {
+    Header::decode(body.as_bytes()).is_ok_and(|(header, _)| header.kind == ObjectKind::Fence)
 }
 
 /// A put whose end nobody waits for any more may have landed: then every mirror must compare.
@@ -284,14 +278,20 @@ impl Store for Mirrored {
         let under_way = UnderWay(&self.mirrors);
         let (found, ours) = self.decide(key, &body).await?;
         if !ours {
+            self.bring_the_others(key).await?;
             under_way.settled();
             return Ok(found);
         }
-        let bytes = size_of(body.as_bytes());
-        for mirror in self.mirrors.iter().filter(|mirror| mirror.duty == Duty::BestEffort) {
-            mirror.note(key, bytes);
+        let fence = is_fence(&body);
+        if fence {
+            self.following().for_each(|mirror| mirror.doubt());
+        } else {
+            self.note(key, &body);
         }
-        let forwarded = join_all(self.required().map(|mirror| mirror.forward(key, &body))).await;
+        let forward = async |mirror: &Arc<Mirror>| {
+            if fence { mirror.compare(key).await } else { mirror.forward(key, &body).await }
+        };
+        let forwarded = join_all(self.required().map(forward)).await;
         under_way.settled();
         self.still_first(key)?;
         forwarded.into_iter().collect::<Result<Vec<()>, _>>()?;

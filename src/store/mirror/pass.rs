@@ -4,25 +4,28 @@
 //!   same order of stores? ─▶ survey: how much is missing, are the last common objects the same?
 //!                                └─▶ copy: first/ keys/ hold/ boundary/ log/ ─▶ checkpoint/ base/
 //! ```
-//! The tail alone is compared most of the time: a mirror that holds a checkpoint holds what it lists. Bytes are re-read
-//! from the first store, one object at a time (L8).
+//! The tail alone is compared most of the time: a mirror that holds a checkpoint holds what it lists. Where the first
+//! store keeps versions a mirror is compared with what was put there first ([`first_put`](crate::store::mirror::copy)).
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use crate::codec::segment::Header;
-use crate::crypto::Sealed;
 use crate::model::limits::{HEADER_BYTES_MAX, IN_FLIGHT_PUTS_MAX};
 use crate::model::{ObjectKey, Slot, SourceName, Timestamp};
-use crate::store::error::{StoreError, StoreErrorKind};
+use crate::store::error::StoreError;
 use crate::store::keys::{Keys, sources};
 use crate::store::layout::{self, Named};
-use crate::store::memory::size_of;
 use crate::store::mirror::Mirror;
+use crate::store::mirror::copy::{Copied, first_put};
 use crate::store::mirror::forget::{Asked, is_gone};
 use crate::store::mirror::merge::{Difference, Merge};
-use crate::store::mirror::sight::DAMAGED_MAX;
 use crate::store::order::{self, OrderError};
-use crate::store::{Part, Put, Store, put_own};
+use crate::store::{Part, Store};
+
+/// Slots that may be under way at once, as slots are counted.
+#[expect(clippy::as_conversions, reason = "widening, in a constant, where `From` cannot be called yet")]
+const IN_FLIGHT_PUTS: u64 = IN_FLIGHT_PUTS_MAX as u64;
 
 /// Missing objects whose size is asked; the others are taken to be as large on average.
 const SIZED_MAX: u64 = 32;
@@ -45,6 +48,15 @@ pub enum PassError {
         key: ObjectKey,
         /// How the two are related.
         kin: Kin,
+    },
+    /// The mirror holds a log of which the first store has nothing.
+    #[error(
+        "the mirror holds a log of source {of}, which the first store does not have: another installation is pointed at \
+         this place, or the first store lost that log; give each installation a folder or a prefix of its own"
+    )]
+    OtherSite {
+        /// Whose log.
+        of: SourceName,
     },
     /// Another store was made the first one.
     #[error("{0}")]
@@ -72,17 +84,6 @@ pub(crate) enum Depth {
     Whole,
 }
 
-/// What became of one object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Copied {
-    /// The mirror holds it.
-    There,
-    /// The first store holds it no more.
-    Gone,
-    /// The mirror holds another one.
-    Foreign,
-}
-
 /// What a comparison walks through: a prefix, and where it begins.
 type Start = (String, Option<ObjectKey>);
 
@@ -93,9 +94,11 @@ pub(crate) fn is_mirrored(key: &ObjectKey) -> bool {
 
 impl Mirror {
     /// Compares and copies until nothing is missing.
-    pub(crate) async fn pass(&self, first: &dyn Store, depth: Depth) -> Result<(), PassError> {
+    pub(crate) async fn pass(&self, first: &Arc<dyn Store>, depth: Depth) -> Result<(), PassError> {
         let (doubt, wish) = self.change(|state| (state.begin_pass(), state.wholes()));
         let mut asked = Asked::default();
+        let as_put = &first_put(first).await?;
+        let first = &**as_put;
         self.same_order(first).await?;
         self.see_damaged_again(first).await?;
         let (logs, rest) = self.starts(first, depth).await?;
@@ -105,11 +108,11 @@ impl Mirror {
         }
         let mut lacks = 0;
         for start in &logs {
-            lacks += self.catch_up(first, start, doubt, &mut asked).await?;
+            lacks += self.catch_up(as_put, start, doubt, &mut asked).await?;
         }
         self.change(|state| state.log_compared(doubt));
         for start in &rest {
-            lacks += self.catch_up(first, start, doubt, &mut asked).await?;
+            lacks += self.catch_up(as_put, start, doubt, &mut asked).await?;
         }
         let now = (self.clock.now(), self.clock.tick());
         self.change(|state| {
@@ -125,10 +128,25 @@ impl Mirror {
         Ok(())
     }
 
-    /// A mirror that knows of a later change of the first store ends this one's reign (L5).
+    /// A mirror that knows of a later change of the first store ends this one's reign (L5), if it is a mirror of ours: what
+    /// another installation says in its own place about the order of its stores says nothing about ours.
     pub(crate) async fn same_order(&self, first: &dyn Store) -> Result<(), PassError> {
         let asked = self.clock.tick();
         self.change(|state| state.order_at = asked);
+        // In this order: what is in the mirror is in the first store before.
+        let theirs = sources(&*self.store).await.map_err(PassError::Mirror)?;
+        let ours = sources(first).await.map_err(PassError::First)?;
+        let alone = theirs.iter().find(|source| !ours.contains(source)).cloned();
+        let known = || ours.iter().chain(&self.sources);
+        let is_ours = known().next().is_none() || theirs.iter().any(|source| known().any(|ours| ours == source));
+        match alone {
+            Some(of) if !is_ours => Err(PassError::OtherSite { of }),
+            Some(of) => self.still_first(first).await.and(Err(PassError::OtherSite { of })),
+            None => self.still_first(first).await,
+        }
+    }
+
+    async fn still_first(&self, first: &dyn Store) -> Result<(), PassError> {
         let ours = order::newest(first).await.map_err(|error| told(error, PassError::First))?;
         let theirs = order::newest(&*self.store).await.map_err(|error| told(error, PassError::Mirror))?;
         let Some(theirs) = theirs else { return Ok(()) };
@@ -171,11 +189,6 @@ impl Mirror {
         for prefix in layout::MIRRORED {
             if prefix == layout::LOGS_PREFIX {
                 let all = sources(first).await.map_err(PassError::First)?;
-                let theirs = sources(&*self.store).await.map_err(PassError::Mirror)?;
-                if let Some(alone) = theirs.iter().find(|source| !all.contains(source)) {
-                    let key = layout::segment(alone, Slot::FIRST);
-                    return Err(PassError::OtherHistory { key, kin: Kin::Stranger });
-                }
                 for source in all {
                     let after = if depth == Depth::Tail { self.known_up_to(&source).await? } else { None };
                     if depth == Depth::Tail && self.slept_through(first, &source).await? {
@@ -248,25 +261,32 @@ impl Mirror {
     /// Copies what is missing below one prefix; gives how many objects only the mirror holds.
     async fn catch_up(
         &self,
-        first: &dyn Store,
+        first: &Arc<dyn Store>,
         (prefix, after): &Start,
         doubt: u64,
         asked: &mut Asked,
     ) -> Result<u64, PassError> {
-        let mut merge = Merge::new(first, &*self.store, prefix, after.clone());
-        let mut lacks = 0_u64;
+        let mut merge = Merge::new(&**first, &*self.store, prefix, after.clone());
+        let (mut lacks, mut holes) = (0_u64, Holes::default());
         while let Some(difference) = merge.next().await? {
             match difference {
-                Difference::Common(_) => {}
-                Difference::Missing(key) => self.bring(first, &key, doubt).await?,
-                Difference::Surplus(key) => lacks = lacks.saturating_add(self.surplus(first, &key, asked).await?),
+                Difference::Common(key) => holes.pass(&key),
+                Difference::Missing(key) => {
+                    for hole in holes.in_front_of(&key) {
+                        if self.copy(&**first, &hole).await? != Copied::Gone {
+                            holes.open.retain(|open| *open != hole);
+                        }
+                    }
+                    self.bring(first, &key, doubt).await?;
+                }
+                Difference::Surplus(key) => lacks = lacks.saturating_add(self.surplus(&**first, &key, asked).await?),
             }
         }
         Ok(lacks)
     }
 
     /// Copies one object that a comparison found missing, behind what must be there before it.
-    async fn bring(&self, first: &dyn Store, key: &ObjectKey, doubt: u64) -> Result<(), PassError> {
+    async fn bring(&self, first: &Arc<dyn Store>, key: &ObjectKey, doubt: u64) -> Result<(), PassError> {
         match layout::parse(key) {
             None | Some(Named::Probe(_)) => return Ok(()),
             Some(
@@ -279,102 +299,52 @@ impl Mirror {
             ) => {}
             Some(Named::Checkpoint { .. } | Named::BasePart { .. } | Named::Manifest { .. }) => {
                 // The log went on meanwhile; a checkpoint may list what the comparison of the log did not see.
-                self.drain(first).await?;
+                self.drain(first, doubt).await?;
                 if self.state().doubts() != doubt {
                     return Ok(());
                 }
             }
         }
-        self.take(first, key).await?;
+        if self.bring_parts(&**first, key).await? {
+            self.copy(&**first, key).await?;
+        }
         // Another process may have deleted it in both stores between our reading and our putting it.
-        if is_gone(first, key).await.map_err(PassError::First)? {
+        if is_gone(&**first, key).await.map_err(PassError::First)? {
             self.want_whole();
         }
         Ok(())
     }
+}
 
-    /// Copies one object, a manifest behind its parts.
-    async fn take(&self, first: &dyn Store, key: &ObjectKey) -> Result<(), PassError> {
-        if let Some(Named::Manifest { source, base }) = layout::parse(key) {
-            let mut merge = Merge::new(first, &*self.store, &layout::base_prefix(&source, base), None);
-            while let Some(difference) = merge.next().await? {
-                if let Difference::Missing(part) = difference
-                    && part != *key
-                    && self.copy(first, &part).await? == Copied::Gone
-                {
-                    // Expired under our hands, or lost: without its parts a manifest would be a lie.
-                    return Ok(());
-                }
-            }
+/// Slots of a log that a listing left out because their puts were under way: those of one writer end in any order. A listing
+/// shows what came behind them; what comes behind the next fence must not arrive before they do.
+#[derive(Default)]
+struct Holes {
+    last: Option<Slot>,
+    open: VecDeque<ObjectKey>,
+}
+
+impl Holes {
+    /// The walk has come to that name.
+    fn pass(&mut self, key: &ObjectKey) {
+        let Some(Named::Segment { source, slot }) = layout::parse(key) else { return };
+        let within =
+            |hole: &Slot| usize::try_from(slot.get() - hole.get()).is_ok_and(|far| far <= 2 * IN_FLIGHT_PUTS_MAX);
+        let mut next = self.last.map_or(slot, Slot::next);
+        // Beyond what may be under way an object is lost, and no walk waits for it.
+        next = next.max(Slot::new(slot.get().saturating_sub(2 * IN_FLIGHT_PUTS)));
+        while next < slot {
+            self.open.push_back(layout::segment(&source, next));
+            next = next.next();
         }
-        self.copy(first, key).await.map(drop)
+        self.open.retain(|hole| matches!(layout::parse(hole), Some(Named::Segment { slot, .. }) if within(&slot)));
+        self.last = Some(slot);
     }
 
-    /// Copies what was noted, in the order in which it became durable.
-    pub(crate) async fn drain(&self, first: &dyn Store) -> Result<(), PassError> {
-        while let Some(note) = { self.state().next_note() } {
-            self.take(first, &note.key).await?;
-            self.change(|state| state.done(&note));
-        }
-        Ok(())
-    }
-
-    /// Whether the mirror's object is the first store's, where both hold one of that name.
-    pub(crate) async fn same(&self, first: &dyn Store, key: &ObjectKey) -> Result<bool, PassError> {
-        let body = match first.get(key, Part::Whole).await {
-            Ok(body) => body,
-            Err(error) if error.kind == StoreErrorKind::Missing => return Ok(false),
-            Err(error) => return Err(PassError::First(error)),
-        };
-        match self.store.holds(key, &body).await {
-            Ok(true) => Ok(true),
-            Err(error) if error.kind == StoreErrorKind::Missing => Ok(false),
-            Err(error) => Err(PassError::Mirror(error)),
-            // Put once more, so that what stands there instead is looked at.
-            Ok(false) => self.copy(first, key).await.map(|copied| copied == Copied::There),
-        }
-    }
-
-    async fn copy(&self, first: &dyn Store, key: &ObjectKey) -> Result<Copied, PassError> {
-        let _changing = self.changing.lock().await;
-        let body = match first.get(key, Part::Whole).await {
-            Ok(body) => body,
-            Err(error) if error.kind == StoreErrorKind::Missing => return Ok(Copied::Gone),
-            Err(error) => return Err(PassError::First(error)),
-        };
-        match put_own(&*self.store, key, &body).await.map_err(PassError::Mirror)? {
-            Put::Ours => {
-                let (now, bytes) = (self.clock.now(), size_of(body.as_bytes()));
-                let written = Header::decode(body.as_bytes()).ok().map(|(header, _)| header.sealed_at);
-                self.change(|state| {
-                    state.copied(now);
-                    state.caught_up_to(bytes, written);
-                });
-                Ok(Copied::There)
-            }
-            Put::Taken(theirs) => self.stranger(key, &theirs, &body).map(|()| Copied::Foreign),
-        }
-    }
-
-    /// Another object stands in the mirror's slot. An error if that tells more than of this one object.
-    pub(crate) fn stranger(&self, key: &ObjectKey, theirs: &Sealed, ours: &Sealed) -> Result<(), PassError> {
-        let other = |kin| PassError::OtherHistory { key: key.clone(), kin };
-        let headers = (Header::decode(theirs.as_bytes()), Header::decode(ours.as_bytes()));
-        if let (Some(Named::Segment { .. }), (Ok((theirs, _)), Ok((ours, _)))) = (layout::parse(key), headers)
-            && theirs.salt != ours.salt
-        {
-            if theirs.stream == ours.stream && theirs.epoch > ours.epoch {
-                let why = format!("{key} in mirror {} is of a later epoch: somebody writes there", self.name);
-                self.deposed.set(why.clone());
-                return Err(PassError::Deposed(why));
-            }
-            return Err(other(if theirs.stream == ours.stream { Kin::Fork } else { Kin::Stranger }));
-        }
-        let many = self.change(|state| {
-            state.damaged.insert(key.clone());
-            state.damaged.len()
-        });
-        if many > DAMAGED_MAX { Err(other(Kin::Stranger)) } else { Ok(()) }
+    /// What may have been put meanwhile in front of that name.
+    fn in_front_of(&mut self, key: &ObjectKey) -> Vec<ObjectKey> {
+        self.pass(key);
+        self.open.iter().cloned().collect()
     }
 }
 

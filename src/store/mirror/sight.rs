@@ -81,8 +81,10 @@ pub struct MirrorSight {
 #[derive(Clone, Debug)]
 pub(crate) struct Note {
     pub(crate) key: ObjectKey,
-    bytes: u64,
-    at: Timestamp,
+    pub(crate) bytes: u64,
+    /// SHA-256 of what was put: whoever reads it later sees whether it still is.
+    pub(crate) hash: [u8; 32],
+    pub(crate) at: Timestamp,
 }
 
 /// Everything that is known of a mirror.
@@ -208,8 +210,8 @@ impl State {
         self.doubts
     }
 
-    pub(crate) fn note(&mut self, key: ObjectKey, bytes: u64, at: Timestamp) {
-        self.notes.push_back(Note { key, bytes, at });
+    pub(crate) fn note(&mut self, note: Note) {
+        self.notes.push_back(note);
         if self.notes.len() > NOTES_MAX {
             self.forget_notes();
             self.doubt();
@@ -225,8 +227,9 @@ impl State {
         self.notes.clear();
     }
 
-    pub(crate) fn next_note(&self) -> Option<Note> {
-        self.notes.front().cloned()
+    /// The next note, as long as there is no doubt but that one.
+    pub(crate) fn note_within(&self, doubt: u64) -> Option<Note> {
+        self.notes.front().filter(|_| self.doubts == doubt).cloned()
     }
 
     /// The note was seen to; it may have been forgotten meanwhile.

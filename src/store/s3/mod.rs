@@ -25,6 +25,7 @@ pub use settings::{BYTES_PER_SECOND_MIN, Identity, S3Patience, S3Place, S3Settin
 pub use versions::{Lock, Protection, Versioning};
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use aws_lc_rs::digest;
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
@@ -56,12 +57,14 @@ const READS_OF_UNLIKE: usize = 3;
 /// A store in a bucket, below a prefix.
 pub struct S3Store {
     link: Link,
+    /// Whether the bucket was seen to keep versions: from then on it has some for ever.
+    keeps: AtomicBool,
 }
 
 impl S3Store {
     /// A way to the bucket. Asks the bucket nothing; what the SDK's chain needs for it is read here.
     pub async fn open(settings: S3Settings, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
-        Ok(Self { link: Link::open(settings, clock).await? })
+        Ok(Self { link: Link::open(settings, clock).await?, keeps: AtomicBool::new(false) })
     }
 
     /// How requests are spaced after the store has asked for fewer.
@@ -325,7 +328,7 @@ impl Store for S3Store {
     }
 
     async fn kept(&self, prefix: &str, after: Option<&ObjectKey>) -> Result<Option<Vec<Kept>>, StoreError> {
-        self.page_of_kept(prefix, after).await
+        if self.keeps_nothing().await { Ok(None) } else { self.page_of_kept(prefix, after).await }
     }
 
     async fn get_kept(&self, key: &ObjectKey, version: &str, part: Part) -> Result<Sealed, StoreError> {

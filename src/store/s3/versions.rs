@@ -1,6 +1,7 @@
 //! What a bucket keeps besides the newest: the versions of its objects, page by page, and what guards them.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 
 use aws_sdk_s3::primitives::DateTime;
 use aws_sdk_s3::types::{BucketVersioningStatus, ObjectLockEnabled, ObjectLockRetentionMode};
@@ -162,9 +163,19 @@ impl S3Store {
         Ok(Some(next))
     }
 
-    /// What guards the bucket's objects.
-    pub async fn protection(&self) -> Result<Protection, StoreError> {
-        let (link, what) = (&self.link, self.link.shown());
+    /// Whether there is nothing but the newest of every name. Listing versions is dear on some servers, which walk through
+    /// all of them for each page. Who may not ask, or asks a server that does not know, lists and sees.
+    pub(crate) async fn keeps_nothing(&self) -> bool {
+        if self.keeps.load(Ordering::Relaxed) {
+            return false;
+        }
+        let nothing = matches!(self.versioning().await, Ok(Versioning::Off));
+        self.keeps.store(!nothing, Ordering::Relaxed);
+        nothing
+    }
+
+    async fn versioning(&self) -> Result<Versioning, StoreError> {
+        let link = &self.link;
         let versioning = async {
             let answer = link.client().get_bucket_versioning().bucket(link.bucket()).send().await?;
             Ok(match answer.status() {
@@ -173,7 +184,13 @@ impl S3Store {
                 Some(_) | None => Versioning::Off,
             })
         };
-        let versioning = link.attempt(Op::Open, &what, 0, Box::pin(versioning)).await?;
+        link.attempt(Op::Open, &link.shown(), 0, Box::pin(versioning)).await
+    }
+
+    /// What guards the bucket's objects.
+    pub async fn protection(&self) -> Result<Protection, StoreError> {
+        let (link, what) = (&self.link, self.link.shown());
+        let versioning = self.versioning().await?;
         let lock = async {
             match link
                 .client()

@@ -36,6 +36,45 @@ async fn l4_a_foreign_object_in_a_required_mirror_is_not_acknowledged() {
 }
 
 #[tokio::test]
+async fn l1_what_stands_in_front_of_an_acknowledged_object_is_in_a_required_mirror_whoever_put_it() {
+    let world = world(Duty::Required);
+    world.catches_up().await;
+    // Another daemon put it and died before its mirror had it; our fence stands behind it.
+    world.first.inner.put_new(&segment(1), body(1, 1, 9)).await.unwrap();
+    world.put(&segment(2), &object(ObjectKind::Fence, 2, 2, 1)).await.unwrap();
+    assert_eq!(world.far.taken(), [segment(1), segment(2)].map(|key| key.to_string()));
+    // A late put takes the next slot: it counts for nothing, and without it the log would have a hole.
+    world.first.inner.put_new(&segment(3), body(3, 1, 9)).await.unwrap();
+    assert!(matches!(world.put(&segment(3), &body(3, 2, 1)).await, Ok(Put::Taken(_))));
+    assert!(world.far.taken().contains(&segment(3).to_string()), "before anything is put behind it");
+    world.far.set(DOWN);
+    world.first.inner.put_new(&segment(4), body(4, 1, 9)).await.unwrap();
+    assert_eq!(world.put(&segment(4), &body(4, 2, 1)).await, Err(StoreErrorKind::Unavailable), "it was not done");
+    assert_eq!(world.put(&segment(5), &object(ObjectKind::Fence, 5, 3, 1)).await, Err(StoreErrorKind::Unavailable));
+    world.far.set(UP);
+    assert_eq!(world.put(&segment(5), &object(ObjectKind::Fence, 5, 3, 1)).await, Ok(Put::Ours));
+    assert_eq!(all(&world.far.inner).await, all(&world.first.inner).await);
+}
+
+#[tokio::test]
+async fn a_mirror_that_follows_brings_what_a_listing_left_out_before_what_stands_behind_it() {
+    let (first, far): (Arc<Far>, Arc<Far>) = Default::default();
+    for slot in [1, 2, 5, 6] {
+        first.inner.put_new(&segment(slot), body(slot, 1, 1)).await.unwrap();
+    }
+    let world = world_of(&first, &far, Duty::BestEffort, RULE);
+    world.catches_up().await;
+    // Puts of one writer end in any order: the third and fourth end after a listing, and a fence stands behind them.
+    for slot in [3, 4] {
+        first.inner.put_new(&segment(slot), body(slot, 1, 1)).await.unwrap();
+    }
+    world.put(&segment(7), &object(ObjectKind::Fence, 7, 2, 1)).await.unwrap();
+    world.catches_up().await;
+    let place = |slot| far.taken().iter().position(|name| *name == segment(slot).to_string()).unwrap();
+    assert!(place(3) < place(7) && place(4) < place(7), "{:?}", far.taken());
+}
+
+#[tokio::test]
 async fn l5_a_store_that_holds_another_history_is_left_as_it_is() {
     #[rustfmt::skip]
     let cases = [
@@ -73,6 +112,31 @@ async fn l5_somebody_elses_store_gets_nothing_not_even_our_order_of_stores() {
     let world = world_of(&first, &far, Duty::BestEffort, RULE);
     world.until("it is refused", |sight| sight.phase == Phase::Refused).await;
     assert_eq!(world.far.taken(), Vec::<String>::new());
+}
+
+/// One key, sources of other names: the key does not tell the two apart, and neither does the order of stores.
+#[tokio::test]
+async fn l5_another_sites_place_is_told_as_that_whenever_it_shows_and_its_order_of_stores_deposes_nobody() {
+    for before in [true, false] {
+        let (first, far): (Arc<Far>, Arc<Far>) = Default::default();
+        first.inner.put_new(&segment(1), body(1, 1, 1)).await.unwrap();
+        let world = if before { None } else { Some(world_of(&first, &far, Duty::BestEffort, RULE)) };
+        if let Some(world) = &world {
+            world.catches_up().await;
+        }
+        far.inner.put_new(&layout::segment(&"other".parse().unwrap(), Slot::FIRST), body(1, 1, 3)).await.unwrap();
+        if before {
+            order::write(&far.inner, &Claim { number: 3, name: "theirs".to_owned() }).await.unwrap();
+        }
+        let world = world.unwrap_or_else(|| world_of(&first, &far, Duty::BestEffort, RULE));
+        let told = |sight: &MirrorSight| {
+            let why = sight.trouble.clone().unwrap_or_default();
+            sight.phase == Phase::Refused && why.contains("source other") && why.contains("a prefix of its own")
+        };
+        world.until("it is told", told).await;
+        world.put(&segment(2), &body(2, 1, 1)).await.expect("capture goes on");
+        assert!(!far.taken().iter().any(|name| *name == segment(2).to_string()), "nothing more goes there");
+    }
 }
 
 #[tokio::test]

@@ -89,6 +89,7 @@ const ROWS: [Row; 23] = [
         "s14_l8_a_road_that_falls_silent_costs_one_attempt_wherever_it_does",
         "s14_l4_a_bucket_that_is_gone_is_an_error_and_never_empty",
         "s14_a_server_that_is_not_there_is_told_within_the_deadline",
+        "s14_l8_live_half_an_hour_without_the_region_costs_time_and_nothing_else",
         "l9_when_the_bucket_hangs_and_then_is_gone_the_mirror_restores_alone_and_takes_its_place",
         "l9_a_mirror_in_a_bucket_that_hangs_holds_nothing_up_and_restores_alone_when_it_has_caught_up",
         "l12_a_slot_is_given_up_while_the_store_is_away_and_the_gap_is_told",

@@ -158,7 +158,7 @@ pub enum Content {
         /// Which piece of the table's rows; the first is 1.
         piece: u32,
     },
-    /// Rows that were read before their table was emptied or rewritten; they are in no table.
+    /// What was read in vain, such as rows whose table was emptied meanwhile: it counts as nothing.
     Stale,
 }
 

@@ -12,7 +12,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::codec::base::{Identity, Sequence};
+use crate::codec::base::{Content, Identity, Sequence};
 use crate::codec::rowsum::RowSum;
 use crate::model::{Lsn, Timestamp};
 use crate::source::postgres::base::error::BaseTakeError;
@@ -47,7 +47,7 @@ pub(crate) async fn read(
         let mut session = in_snapshot(taking.env, taking.order, &held.snapshot).await?;
         let newer = Survey::take(&mut session).await?;
         session.close().await;
-        taking.parts.discard(&gone);
+        taking.parts.discard(|content| is_of(content, &gone));
         renew(survey, &newer, &gone, held.point)?;
         gone = rows::copy(&taking.in_snapshot(&held), survey, &gone).await?;
         stand = Some(Stand { point: held.point, taken_at: newer.taken_at, sequences: newer.sequences });
@@ -74,6 +74,11 @@ fn tell(taking: &Taking<'_>, survey: &Survey, gone: &BTreeSet<usize>) {
         let (source, table) = (&taking.order.source, table.title());
         tracing::info!(%source, %table, "was emptied or rewritten before it was read; it is read again");
     }
+}
+
+fn is_of(content: &Content, tables: &BTreeSet<usize>) -> bool {
+    let Content::Rows { table, .. } = content else { return false };
+    usize::try_from(*table).is_ok_and(|table| tables.contains(&table))
 }
 
 fn unpublished(survey: &Survey) -> impl Iterator<Item = usize> {

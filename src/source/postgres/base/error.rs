@@ -53,6 +53,9 @@ pub enum BaseTakeError {
     /// The schema changed while the base was taken.
     #[error("the schema kept changing while the base was taken; try again when the DDL is over")]
     SchemaChanged,
+    /// A lock on every table was not to be had for long enough to read the schema.
+    #[error("the schema could not be read: tables are locked again and again; take the base when no DDL runs")]
+    Locked,
     /// A table was emptied or rewritten each time before its rows had been read.
     #[error(
         "table {table} was emptied or rewritten again and again while it was read; take the base at a quieter time"

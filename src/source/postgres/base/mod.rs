@@ -18,8 +18,10 @@ mod dump;
 mod error;
 mod parts;
 mod rows;
+mod schema;
 mod survey;
 pub mod sweep;
+mod way;
 
 pub(crate) use dump::Tools;
 pub use error::BaseTakeError;
@@ -29,7 +31,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::clock::{sleep, timeout};
+use crate::clock::timeout;
 use crate::codec::base::{Content, FORMAT, Manifest, Part, Server};
 use crate::codec::session::SessionRecord;
 use crate::connect::{ConnectTarget, Mode, Session, SlotLife, SlotSnapshot};
@@ -39,10 +41,9 @@ use crate::log::{History, LogEnv};
 use crate::model::{BaseId, LogId, Lsn, SourceName};
 use crate::source::postgres::base::again::Stand;
 use crate::source::postgres::base::claim::Claim;
-use crate::source::postgres::base::parts::{PartWriter, Parts};
+use crate::source::postgres::base::parts::Parts;
 use crate::source::postgres::base::survey::Survey;
 use crate::source::postgres::names;
-use crate::source::postgres::patience::{LOCK_PAUSE, LOCK_TRIES, LOCK_WAIT};
 
 /// How long the snapshot may take to be made: it waits for every writing transaction of the cluster.
 const SNAPSHOT_WITHIN: Duration = Duration::from_mins(1);
@@ -250,52 +251,12 @@ async fn copy_all(
     log: Option<LogId>,
 ) -> Result<Option<Stand>, BaseTakeError> {
     let all: BTreeSet<_> = (0..survey.tables.len()).collect();
-    let (warning, gone) = futures::try_join!(dump_all(taking), rows::copy(taking, survey, &all))?;
+    let (warning, gone) = futures::try_join!(schema::dump(taking), rows::copy(taking, survey, &all))?;
     survey.warnings.extend(warning);
     if gone.is_empty() || log.is_some() {
         again::read(taking, survey, gone).await
     } else {
         Err(again::restless(survey, &gone))
-    }
-}
-
-/// Schema and globals; gives what a person should know of them.
-async fn dump_all(taking: &Taking<'_>) -> Result<Option<String>, BaseTakeError> {
-    let Taking { env, order, held, parts, .. } = taking;
-    let tools = dump::Tools::find(held.server.version).await?;
-    for (content, arguments) in dump::sections(&held.snapshot) {
-        dump_section(taking, &tools, content, &arguments).await?;
-    }
-    let mut writer = PartWriter::new(env, parts, Content::Globals);
-    let warning = tools.globals(&order.target, &mut writer).await?;
-    writer.finish().await?;
-    Ok(warning)
-}
-
-/// `pg_dump` locks every table before it writes anything. Where one is not to be had it lets go of the others: whoever
-/// waits for one of those has his turn before it asks again (L12).
-async fn dump_section(
-    taking: &Taking<'_>,
-    tools: &Tools,
-    content: Content,
-    arguments: &[String],
-) -> Result<(), BaseTakeError> {
-    let Taking { env, order, parts, .. } = taking;
-    let mut tries = 1;
-    loop {
-        let mut writer = PartWriter::new(env, parts, content);
-        let begun = env.clock.tick();
-        match tools.dump(&order.target, arguments, &mut writer).await {
-            // Its words are in the server's language; that it took so long and wrote nothing is clear in each.
-            Err(BaseTakeError::ToolFailed { .. })
-                if tries < LOCK_TRIES && writer.is_untouched() && env.clock.tick().since(begun) >= LOCK_WAIT =>
-            {
-                tries += 1;
-                sleep(&*env.clock, LOCK_PAUSE).await;
-            }
-            Err(error) => return Err(error),
-            Ok(()) => return writer.finish().await,
-        }
     }
 }
 

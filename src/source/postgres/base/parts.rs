@@ -3,7 +3,6 @@
 //! A part ends where a message ends. A row that is longer than a part continues in the parts with the next numbers: while
 //! it does, nobody else takes a number.
 
-use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -64,16 +63,10 @@ impl Parts {
         self.seal.lock().unwrap_or_else(PoisonError::into_inner).seal(header, frames, |_| Vec::new())
     }
 
-    /// The rows of these tables that are durable already are to be in none.
-    pub(crate) fn discard(&self, tables: &BTreeSet<usize>) {
-        let index = |table: u32| usize::try_from(table).ok();
-        for part in self.written.lock().unwrap_or_else(PoisonError::into_inner).iter_mut() {
-            if let Content::Rows { table, .. } = part.content
-                && index(table).is_some_and(|table| tables.contains(&table))
-            {
-                part.content = Content::Stale;
-            }
-        }
+    /// What is durable already of some contents is nobody's.
+    pub(crate) fn discard(&self, stale: impl Fn(&Content) -> bool) {
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        written.iter_mut().filter(|part| stale(&part.content)).for_each(|part| part.content = Content::Stale);
     }
 
     /// Those that are durable.

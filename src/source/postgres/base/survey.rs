@@ -304,8 +304,9 @@ async fn sequences(session: &mut Session) -> Result<Vec<Sequence>, BaseTakeError
     let mut sequences = Vec::new();
     for row in rows(session, SEQUENCES).await? {
         let (schema, name) = (text(&row, 0)?, text(&row, 1)?);
-        let sql = format!("SELECT last_value, is_called FROM {}.{}", quote_ident(&schema), quote_ident(&name));
-        let state = session.one_row(&sql).await?;
+        // With the lock of one in its hands it waits for no other: who changes several sequences would stand in a deadlock.
+        let read = format!("SELECT last_value, is_called FROM {}.{}", quote_ident(&schema), quote_ident(&name));
+        let state = session.one_row(&format!("SAVEPOINT one; {read}; ROLLBACK TO SAVEPOINT one")).await?;
         let is_called = state.get(1) == Some("t");
         sequences.push(Sequence { schema, name, last_value: number(&state, 0)?, is_called });
     }

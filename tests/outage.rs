@@ -80,7 +80,7 @@ impl World {
                         let under_way = UnderWay(Arc::clone(&waiting));
                         Fate::first(async move {
                             let _until_nobody_waits = under_way;
-                            std::future::pending().await
+                            std::future::pending::<()>().await;
                         })
                     }
                 }

@@ -181,8 +181,14 @@ impl Mirror {
         if slot < self.proved(first, source, asked).await? {
             // Fences never expire: one that the first store lacks is lost.
             let segment = matches!(layout::parse(key), Some(Named::Segment { .. }));
-            if segment && is_fence(&*self.store, key).await.map_err(PassError::Mirror)? {
-                return Ok(1);
+            if segment {
+                match is_fence(&*self.store, key).await {
+                    Ok(true) => return Ok(1),
+                    Ok(false) => {}
+                    // It was let go meanwhile, by whoever deleted it in the first store.
+                    Err(error) if error.kind == StoreErrorKind::Missing => return Ok(0),
+                    Err(error) => return Err(PassError::Mirror(error)),
+                }
             }
             return self.remove(key, asked).await.map(|()| 0);
         }

@@ -86,6 +86,16 @@ async fn l10_what_a_mirror_that_is_away_misses_goes_when_it_comes_back() {
     assert_eq!(all(&world.far.inner).await, [key, segment(5), segment(6)].map(|key| key.to_string()));
 }
 
+/// An expiry and a comparison go through one mirror at the same time.
+#[tokio::test]
+async fn l9_what_was_let_go_while_it_was_compared_troubles_nobody() {
+    let world = world(Duty::BestEffort);
+    fill(&world.first.inner, [boundary(5), (segment(5), body(5, 1, 1))]).await;
+    let first: Arc<dyn Store> = Arc::<Far>::clone(&world.first);
+    let lacks = world.mirror().surplus(&*first, &segment(3), &mut forget::Asked::default()).await;
+    assert!(matches!(lacks, Ok(0)), "{lacks:?}");
+}
+
 #[tokio::test]
 async fn l10_in_a_mirror_too_no_part_goes_before_its_manifest() {
     let world = world(Duty::BestEffort);

@@ -89,6 +89,7 @@ const ROWS: [Row; 23] = [
         "s14_l8_a_road_that_falls_silent_costs_one_attempt_wherever_it_does",
         "s14_l4_a_bucket_that_is_gone_is_an_error_and_never_empty",
         "s14_a_server_that_is_not_there_is_told_within_the_deadline",
+        "s14_l8_live_half_an_hour_without_the_region_costs_time_and_nothing_else",
         "l9_when_the_bucket_hangs_and_then_is_gone_the_mirror_restores_alone_and_takes_its_place",
         "l9_a_mirror_in_a_bucket_that_hangs_holds_nothing_up_and_restores_alone_when_it_has_caught_up",
         "l12_a_slot_is_given_up_while_the_store_is_away_and_the_gap_is_told",
@@ -120,6 +121,7 @@ const ROWS: [Row; 23] = [
     ]),
     ("D2", "EIO once, then well again", "L1", &[
         "d2_l1_one_failed_call_loses_nothing_whatever_the_power_takes_after_it",
+        "d2_d4_l7_l9_one_failed_call_on_the_catalogs_files_stops_no_capture_and_it_is_made_anew",
         "every_error_says_what_can_be_done",
     ]),
     ("D3", "a power cut that takes what was not synced", "L1 L7", &[
@@ -128,6 +130,7 @@ const ROWS: [Row; 23] = [
         "a_put_that_is_killed_leaves_the_whole_object_or_none",
     ]),
     ("D4", "sled: damage, panics, locks, other versions, a folder deleted", "L7 L9", &[
+        "d2_d4_l7_l9_one_failed_call_on_the_catalogs_files_stops_no_capture_and_it_is_made_anew",
         "d4_l7_a_damaged_index_starts_anew_or_answers_truly_and_never_panics",
         "d4_l7_an_entry_that_fails_its_sum_latches_and_the_next_opening_sets_the_index_aside",
         "d4_l7_an_entry_that_fails_its_sum_is_made_anew_without_anybody",

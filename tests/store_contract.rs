@@ -18,24 +18,25 @@ use holdfast::store::{OBJECT_BYTES_MAX, StoreErrorKind, Verdict, probe_refuses_o
 use holdfast::store::{Part, Put, PutNew, Store};
 
 /// Every promise for every store. `SeaweedFS` lists folder by folder, so that it has an order of its own, and takes a second
-/// and a half for each contended name.
+/// and a half for each contended name. moto looks for an object and makes it in two steps, on several threads: of racers
+/// that ask at the very same time two may win there, so that promise is not asked of it.
 macro_rules! every_store_keeps {
     ($($promise:ident)*) => {
-        every_store_keeps!(@ordered memory $($promise)*);
-        every_store_keeps!(@ordered folder $($promise)*);
-        every_store_keeps!(@ordered retrying_memory $($promise)*);
-        every_store_keeps!(@ordered retrying_folder $($promise)*);
-        every_store_keeps!(@ordered double $($promise)*);
+        every_store_keeps!(@ordered memory $($promise)* of_eight_racers_exactly_one_wins);
+        every_store_keeps!(@ordered folder $($promise)* of_eight_racers_exactly_one_wins);
+        every_store_keeps!(@ordered retrying_memory $($promise)* of_eight_racers_exactly_one_wins);
+        every_store_keeps!(@ordered retrying_folder $($promise)* of_eight_racers_exactly_one_wins);
+        every_store_keeps!(@ordered double $($promise)* of_eight_racers_exactly_one_wins);
         every_store_keeps!(@ordered moto $($promise)*);
-        every_store_keeps!(@ordered mirrored_memory $($promise)*);
-        every_store_keeps!(@ordered mirrored_folder $($promise)*);
+        every_store_keeps!(@ordered mirrored_memory $($promise)* of_eight_racers_exactly_one_wins);
+        every_store_keeps!(@ordered mirrored_folder $($promise)* of_eight_racers_exactly_one_wins);
         every_store_keeps!(@ordered mirrored_bucket $($promise)*);
         every_store_keeps!(@ seaweed $($promise)* pages_of_a_log_hold_every_name_once_in_order
             an_order_of_folders_is_refused_and_never_a_hole of_eight_racers_exactly_one_wins_a_few_times);
     };
     (@ordered $store:ident $($promise:ident)*) => {
         every_store_keeps!(@ $store $($promise)* pages_hold_every_name_once_in_order
-            a_listing_starts_after_and_keeps_to_its_prefix of_eight_racers_exactly_one_wins);
+            a_listing_starts_after_and_keeps_to_its_prefix);
     };
     (@ $store:ident $($promise:ident)*) => {
         mod $store {

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 #![expect(clippy::disallowed_methods, reason = "a child is told by its environment what to do")]
 
+mod catalog;
 mod errors;
 mod life;
 mod replay;

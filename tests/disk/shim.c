@@ -1,6 +1,7 @@
 /* Stands between a process and the C library: writes down what it does below a folder, in order, and fails one call.
  *
- *   DISK_ROOT   what lies below it is watched; calls below DISK_ROOT/store can fail
+ *   DISK_ROOT   what lies below it is watched; calls below DISK_ROOT/DISK_PART can fail
+ *   DISK_PART   store, unless it says otherwise
  *   DISK_LOG    a line per effect: operation, result, path, second path, bytes in hexadecimal, between tabs
  *   DISK_FAIL   OPERATION:N, the N-th of which answers EIO, once; what comes after it is well again
  *
@@ -30,7 +31,8 @@ __attribute__((constructor)) static void begin(void) {
     const char *where = getenv("DISK_ROOT"), *log = getenv("DISK_LOG"), *fail = getenv("DISK_FAIL");
     if (!where || !log) return;
     snprintf(root, sizeof root, "%s/", where);
-    snprintf(store, sizeof store, "%s/store/", where);
+    const char *part = getenv("DISK_PART");
+    snprintf(store, sizeof store, "%s/%s/", where, part ? part : "store");
     to = syscall(SYS_openat, AT_FDCWD, log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     const char *colon = fail ? strchr(fail, ':') : NULL;
     if (colon) {
@@ -121,6 +123,38 @@ ssize_t write(int fd, const void *data, size_t bytes) {
     UNLOCK;
     errno = error;
     return done;
+}
+
+/* What writes at a place in a file, or changes its size, is failed and not written down: no power is cut behind it. */
+static int fails_at(const char *op, int fd) {
+    char path[PATH_MAX];
+    if (to < 0 || !path_of(fd, path) || !below(root, path)) return 0;
+    LOCK;
+    int failed = strikes(op, path);
+    if (failed) note(op, 1, path, "", NULL, 0);
+    UNLOCK;
+    if (failed) errno = EIO;
+    return failed;
+}
+
+ssize_t pwrite64(int fd, const void *data, size_t bytes, off64_t at) {
+    REAL(pwrite64);
+    return fails_at("writeat", fd) ? -1 : real(fd, data, bytes, at);
+}
+
+int ftruncate64(int fd, off64_t size) {
+    REAL(ftruncate64);
+    return fails_at("resize", fd) ? -1 : real(fd, size);
+}
+
+int sync_file_range(int fd, off64_t at, off64_t bytes, unsigned int flags) {
+    REAL(sync_file_range);
+    return fails_at("syncrange", fd) ? -1 : real(fd, at, bytes, flags);
+}
+
+int fdatasync(int fd) {
+    REAL(fdatasync);
+    return fails_at("syncdata", fd) ? -1 : real(fd);
 }
 
 int fsync(int fd) {

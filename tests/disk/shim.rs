@@ -39,12 +39,19 @@ pub(crate) struct Watched {
 impl Watched {
     /// Runs the child, which fails at `fail` (`sync:3`, the third sync of a file of the store).
     pub(crate) fn run(fail: Option<&str>) -> Self {
+        let ran = Self::run_as(CHILD, "store", fail);
+        assert!(ran.effects.iter().any(|effect| effect.op == "sync"), "no sync was seen: {}", ran.said);
+        ran
+    }
+
+    /// Runs a test as the child, with calls failing below that part of its folder.
+    pub(crate) fn run_as(child_test: &str, part: &str, fail: Option<&str>) -> Self {
         let folder = TempDir::new().unwrap();
         fs::create_dir(folder.path().join("ack")).unwrap();
         let log = TempDir::new().unwrap();
         let log = log.path().join("effects");
         let mut child = Command::new(std::env::current_exe().unwrap());
-        child.args(["--exact", CHILD, "--nocapture"]);
+        child.args(["--exact", child_test, "--nocapture"]).env("DISK_PART", part);
         child.env("DISK_ROOT", folder.path()).env("DISK_LOG", &log).env("LD_PRELOAD", shim());
         if let Some(fail) = fail {
             child.env("DISK_FAIL", fail);
@@ -53,7 +60,6 @@ impl Watched {
         let said = format!("{}{}", String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
         let text = fs::read_to_string(&log).unwrap_or_else(|_| panic!("the shim did not come between: {said}"));
         let effects: Vec<_> = text.lines().map(|line| parse(line, folder.path())).collect();
-        assert!(effects.iter().any(|effect| effect.op == "sync"), "no sync was seen: {said}");
         Self { folder, effects, succeeded: ran.status.success(), said }
     }
 

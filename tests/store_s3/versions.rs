@@ -4,10 +4,11 @@ use holdfast::crypto::Sealed;
 use holdfast::crypto::stream::sha256;
 use holdfast::daemon::verify::{self, Order};
 use holdfast::log::boundary;
+use holdfast::log::hold::{self, Hold};
 use holdfast::log::object::Seal;
 use holdfast::log::scrub::{self, Depth, Finding, Outcome, Verdict};
 use holdfast::log::{History, LogEnv};
-use holdfast::model::{ObjectKey, Slot, SourceName};
+use holdfast::model::{ObjectKey, Slot, SourceName, Timestamp};
 use holdfast::store::oldest::How;
 use holdfast::store::{Keys, Oldest, Part, PutNew, Store, layout};
 
@@ -103,12 +104,16 @@ async fn what_is_put_again_the_same_is_no_damage_and_other_kinds_of_names_may_co
     let (env, source) = bed.log(3).await;
     let same = env.store.get(&segment(&source, 2), Part::Whole).await.unwrap();
     replace(&*env.store, &segment(&source, 2), same).await;
-    let hold = layout::hold(&source, &"case".parse().unwrap());
-    bed.put(hold.as_str(), "one").await.unwrap();
-    replace(&*env.store, &hold, body("another")).await;
+    let (name, log) = ("case".parse().unwrap(), History::load(&env, &source).await.unwrap().log.unwrap());
+    for to in [1, 2] {
+        hold::remove(&env, &source, &name).await.unwrap();
+        let hold = Hold { name: name.clone(), from: Timestamp::MIN, to: Timestamp::from_micros(to) };
+        hold::add(&env, &source, log, &hold).await.unwrap();
+    }
     assert_eq!(full(&env, &source).await, (Outcome::Sound, Vec::new()));
     let oldest = Oldest::of(&env.store, "hold/main/").await.unwrap().unwrap();
-    assert_eq!(oldest.get(&hold, Part::Whole).await.unwrap().as_bytes(), b"another", "a hold is what it is now");
+    let held = hold::list(&LogEnv { store: oldest, ..env.clone() }, &source).await.unwrap();
+    assert_eq!(held.iter().map(|hold| hold.to.micros()).collect::<Vec<_>>(), [2], "a hold is what it is now");
 }
 
 #[tokio::test]

@@ -22,6 +22,7 @@ use crate::store::error::{Refusal, StoreError, StoreErrorKind};
 use crate::store::keys::Keys;
 use crate::store::layout::{self, Named};
 use crate::store::mirror::Mirror;
+use crate::store::mirror::copy::Copied;
 use crate::store::mirror::pass::PassError;
 use crate::store::mirror::sight::{Phase, State};
 use crate::store::{Part, Store};
@@ -215,14 +216,15 @@ impl Mirror {
         Ok(true)
     }
 
-    /// From where on everything must be there: proved in the first store, and the same in the mirror.
+    /// From where on everything must be there: proved in the first store, and the same in the mirror. Where a walk through
+    /// the names has not come to that boundary yet it is brought now: it must be there before anything goes.
     async fn proved(&self, first: &dyn Store, source: &SourceName, asked: &mut Asked) -> Result<Slot, PassError> {
         let Some(retention) = &self.retention else { return Ok(Slot::NONE) };
         if let Some(known) = asked.proved.get(source) {
             return Ok(*known);
         }
         let mut proved = retention.proved(first, source).await.unwrap_or(Slot::NONE);
-        if proved != Slot::NONE && !self.same(first, &layout::boundary(source, proved)).await? {
+        if proved != Slot::NONE && self.copy(first, &layout::boundary(source, proved)).await? != Copied::There {
             proved = Slot::NONE;
         }
         asked.proved.insert(source.clone(), proved);

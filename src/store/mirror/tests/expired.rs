@@ -63,7 +63,8 @@ async fn l10_what_a_mirror_that_is_away_misses_goes_when_it_comes_back() {
     for slot in 1..=6 {
         world.put(&segment(slot), &body(slot, 1, 1)).await.unwrap();
     }
-    for (key, body) in base(EXPIRED) {
+    let (older, older_sealed) = boundary(2);
+    for (key, body) in base(EXPIRED).into_iter().chain([(older.clone(), older_sealed)]) {
         world.put(&key, &body).await.unwrap();
     }
     world.catches_up().await;
@@ -71,7 +72,8 @@ async fn l10_what_a_mirror_that_is_away_misses_goes_when_it_comes_back() {
     let (key, sealed) = boundary(5);
     world.put(&key, &sealed).await.unwrap();
     let [first_part, second_part, manifest] = base(EXPIRED).map(|(key, _)| key);
-    for key in [&manifest, &first_part, &second_part, &segment(1), &segment(2)] {
+    // A walk through the names meets the older boundary, which is gone, before the newer one, which proves that.
+    for key in [&manifest, &first_part, &second_part, &older, &segment(1), &segment(2)] {
         world.store.delete(key).await.unwrap();
     }
     world.far.set(UP);

@@ -18,68 +18,48 @@ use bytes::Bytes;
 use holdfast::catalog::{Catalog, SledIndex};
 use holdfast::clock::SystemClock;
 use holdfast::codec::segment::Suite;
+use holdfast::crypto::Keyring;
 use holdfast::crypto::file::FileKey;
-use holdfast::crypto::{Keyring, Sealed};
 use holdfast::entropy::{Entropy, OsEntropy, SeededEntropy};
 use holdfast::log::context::NoContext;
 use holdfast::log::scrub::Order;
 use holdfast::log::{CutRule, Depth, History, LogEnv, Outcome, Writer, fence, scrub};
 use holdfast::model::limits::SEGMENT_BYTES_DEFAULT;
-use holdfast::model::{Commit, ObjectKey, Position, Record, Role, SourceName, Timestamp, Xid};
-use holdfast::store::{FolderStore, MemoryStore, Part, PutNew, Store, StoreError};
+use holdfast::model::{Commit, Position, Record, Role, SourceName, Timestamp, Xid};
+use holdfast::store::{Asked, Fate, Fated, FolderStore, MemoryStore, Store};
 
 /// Segments of the log whose catalog is made anew.
 const SEGMENTS: u64 = 100_000;
 /// Sealed bytes that are verified.
 const VERIFIED_BYTES: u64 = 512 << 20;
 
-/// A store that counts what it is asked.
-struct Counting {
-    inner: Arc<dyn Store>,
-    asked: Mutex<BTreeMap<&'static str, u64>>,
+/// What a store was asked.
+#[derive(Default)]
+struct Counts {
+    asked: Mutex<BTreeMap<String, u64>>,
     put_bytes: AtomicU64,
 }
 
-impl Counting {
-    fn new(inner: Arc<dyn Store>) -> Arc<Self> {
-        Arc::new(Self { inner, asked: Mutex::default(), put_bytes: AtomicU64::new(0) })
+impl Counts {
+    /// A store that counts what it is asked, and what it counted.
+    fn over(inner: &Arc<dyn Store>) -> (Arc<dyn Store>, Arc<Self>) {
+        let counts = Arc::<Self>::default();
+        let counting = Arc::clone(&counts);
+        let store = Fated::over(inner, move |asked| {
+            counting.count(asked);
+            Fate::Done
+        });
+        (store, counts)
     }
 
-    fn count(&self, what: &'static str) {
-        *self.asked.lock().expect("nobody panics here").entry(what).or_default() += 1;
+    fn count(&self, asked: &Asked<'_>) {
+        *self.asked.lock().expect("nobody panics here").entry(asked.op.to_string()).or_default() += 1;
+        let put = asked.body.map_or(0, |body| body.as_bytes().len());
+        self.put_bytes.fetch_add(u64::try_from(put).unwrap_or(0), Ordering::Relaxed);
     }
 
-    fn taken(&self) -> BTreeMap<&'static str, u64> {
+    fn taken(&self) -> BTreeMap<String, u64> {
         std::mem::take(&mut *self.asked.lock().expect("nobody panics here"))
-    }
-}
-
-#[async_trait::async_trait]
-impl Store for Counting {
-    async fn put_new(&self, key: &ObjectKey, body: Sealed) -> Result<PutNew, StoreError> {
-        self.count("put");
-        self.put_bytes.fetch_add(u64::try_from(body.as_bytes().len()).unwrap_or(0), Ordering::Relaxed);
-        self.inner.put_new(key, body).await
-    }
-
-    async fn get(&self, key: &ObjectKey, part: Part) -> Result<Sealed, StoreError> {
-        self.count("get");
-        self.inner.get(key, part).await
-    }
-
-    async fn list(&self, prefix: &str, after: Option<&ObjectKey>) -> Result<Vec<ObjectKey>, StoreError> {
-        self.count("list");
-        self.inner.list(prefix, after).await
-    }
-
-    async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
-        self.count("delete");
-        self.inner.delete(key).await
-    }
-
-    async fn size(&self, key: &ObjectKey) -> Result<u64, StoreError> {
-        self.count("size");
-        self.inner.size(key).await
     }
 }
 
@@ -138,8 +118,9 @@ async fn timed<T>(work: impl Future<Output = T>) -> (T, Duration, Duration) {
 }
 
 async fn rebuild() {
-    let store = Counting::new(Arc::new(MemoryStore::new()));
-    let env = env(Arc::<Counting>::clone(&store));
+    let memory: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let (store, counts) = Counts::over(&memory);
+    let env = env(store);
     let (mut log, dice) = (writer(&env).await, SeededEntropy::new(1));
     for number in 1..SEGMENTS {
         for record in transaction(number, &dice) {
@@ -147,10 +128,10 @@ async fn rebuild() {
         }
         log.flush().await.expect("memory takes everything");
     }
-    println!("rebuild: {SEGMENTS} segments, {:?}", store.taken());
+    println!("rebuild: {SEGMENTS} segments, {:?}", counts.taken());
     let (history, wall, cpu) = timed(History::load(&env, &main_source())).await;
     let history = history.expect("our own log");
-    println!("  history from the store: {wall:.2?}, processor {cpu:.2?}, {:?}", store.taken());
+    println!("  history from the store: {wall:.2?}, processor {cpu:.2?}, {:?}", counts.taken());
     let folder = tempfile::tempdir().expect("a folder");
     let (index, _) = SledIndex::open(folder.path(), b"bench", &SystemClock::new()).expect("an empty folder");
     let catalog = Catalog::new(Box::new(index));
@@ -159,7 +140,7 @@ async fn rebuild() {
     written.expect("a fresh catalog");
     println!("  catalog on disk:        {wall:.2?}, processor {cpu:.2?}, {} entries", history.entries.len());
     let (again, wall, cpu) = timed(History::load_from(&env, &main_source(), history.entries.clone())).await;
-    println!("  history from a catalog: {wall:.2?}, processor {cpu:.2?}, {:?}", store.taken());
+    println!("  history from a catalog: {wall:.2?}, processor {cpu:.2?}, {:?}", counts.taken());
     assert_eq!(again.expect("our own log").entries.len(), history.entries.len());
 }
 
@@ -168,11 +149,11 @@ async fn verify() {
     let clock: Arc<SystemClock> = Arc::new(SystemClock::new());
     let place = folder.path().join("store");
     FolderStore::create(&place).await.expect("an empty folder");
-    let inner = FolderStore::open(&place, clock).await.expect("our own store");
-    let store = Counting::new(Arc::new(inner));
-    let env = env(Arc::<Counting>::clone(&store));
+    let inner: Arc<dyn Store> = Arc::new(FolderStore::open(&place, clock).await.expect("our own store"));
+    let (store, counts) = Counts::over(&inner);
+    let env = env(store);
     let (mut log, dice, mut number) = (writer(&env).await, SeededEntropy::new(2), 0);
-    while store.put_bytes.load(Ordering::Relaxed) < VERIFIED_BYTES {
+    while counts.put_bytes.load(Ordering::Relaxed) < VERIFIED_BYTES {
         for _ in 0..20_000 {
             number += 1;
             for record in transaction(number, &dice) {
@@ -183,8 +164,8 @@ async fn verify() {
     }
     println!(
         "verify: {} MB sealed in {:?}, {number} transactions",
-        store.put_bytes.load(Ordering::Relaxed) / 1_000_000,
-        store.taken()
+        counts.put_bytes.load(Ordering::Relaxed) / 1_000_000,
+        counts.taken()
     );
     for jobs in [1, 1, 2, 4] {
         let order = Order { jobs, ..Order::all(Depth::Full) };

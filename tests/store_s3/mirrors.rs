@@ -11,7 +11,7 @@ use holdfast::log::object::Seal;
 use holdfast::log::{History, LogEnv, boundary};
 use holdfast::model::{BaseId, ObjectKey, Slot, SourceName};
 use holdfast::store::mirror::{Deposed, Duty, MirrorPlace, MirrorRule};
-use holdfast::store::{Keys, MemoryStore, Mirror, Mirrored, Part, PutNew, Store, StoreError, layout};
+use holdfast::store::{Fate, Fated, Keys, MemoryStore, Mirror, Mirrored, Op, Part, PutNew, Store, layout};
 use tokio::sync::watch;
 
 use crate::bed::{BUCKET, Bed, body};
@@ -22,45 +22,27 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A mirror whose puts wait while it is closed.
 struct Gate {
-    inner: MemoryStore,
+    inner: Arc<dyn Store>,
     closed: watch::Sender<bool>,
     waiting: watch::Sender<bool>,
 }
 
 impl Gate {
-    fn new() -> Arc<Self> {
-        Arc::new(Self {
-            inner: MemoryStore::new(),
-            closed: watch::Sender::new(false),
-            waiting: watch::Sender::new(false),
+    fn new() -> Self {
+        let inner: Arc<dyn Store> = Arc::new(MemoryStore::new());
+        Self { inner, closed: watch::Sender::new(false), waiting: watch::Sender::new(false) }
+    }
+
+    fn store(&self) -> Arc<Fated> {
+        let (closed, waiting) = (self.closed.clone(), self.waiting.clone());
+        Fated::over(&self.inner, move |asked| {
+            let (waiting, mut open) = (waiting.clone(), closed.subscribe());
+            let waits = async move {
+                waiting.send_replace(true);
+                open.wait_for(|closed| !closed).await.unwrap();
+            };
+            Fate::first(waits).when(asked.op == Op::Put && *closed.borrow())
         })
-    }
-}
-
-#[async_trait::async_trait]
-impl Store for Gate {
-    async fn put_new(&self, key: &ObjectKey, body: Sealed) -> Result<PutNew, StoreError> {
-        if *self.closed.borrow() {
-            self.waiting.send_replace(true);
-            self.closed.subscribe().wait_for(|closed| !closed).await.unwrap();
-        }
-        self.inner.put_new(key, body).await
-    }
-
-    async fn get(&self, key: &ObjectKey, part: Part) -> Result<Sealed, StoreError> {
-        self.inner.get(key, part).await
-    }
-
-    async fn list(&self, prefix: &str, after: Option<&ObjectKey>) -> Result<Vec<ObjectKey>, StoreError> {
-        self.inner.list(prefix, after).await
-    }
-
-    async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
-        self.inner.delete(key).await
-    }
-
-    async fn size(&self, key: &ObjectKey) -> Result<u64, StoreError> {
-        self.inner.size(key).await
     }
 }
 
@@ -158,7 +140,7 @@ async fn s16_l4_what_is_replaced_or_hidden_before_a_mirror_has_taken_it_arrives_
     let bed = Bed::new().await;
     bed.double.keep_versions(BUCKET);
     let (far, deposed) = (Gate::new(), Deposed::default());
-    let mirror = mirror_in(Arc::<Gate>::clone(&far), &deposed);
+    let mirror = mirror_in(far.store(), &deposed);
     let store = Mirrored::new(Arc::clone(&bed.store), vec![Arc::clone(&mirror)], deposed);
     let (follows, decides) = (Arc::clone(&mirror), Arc::clone(&bed.store));
     let follower = tokio::spawn(async move { follows.follow(&decides).await });
@@ -176,7 +158,7 @@ async fn s16_l4_what_is_replaced_or_hidden_before_a_mirror_has_taken_it_arrives_
     far.closed.send_replace(false);
     assert!(mirror.in_step(PATIENCE).await, "{:?}", mirror.sight());
     let expected: Vec<_> = (1..=4).map(|slot| format!("true {slot}").into_bytes()).collect();
-    assert_eq!(shown(&far.inner).await.into_values().collect::<Vec<_>>(), expected);
+    assert_eq!(shown(&*far.inner).await.into_values().collect::<Vec<_>>(), expected);
     assert!(bed.double.plan.asked(On::Versions) > asked, "versions were asked for");
     let asked = bed.double.plan.asked(On::Versions);
     store.put_new(&segment(&source, 5), body("true 5")).await.unwrap();

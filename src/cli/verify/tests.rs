@@ -1,52 +1,15 @@
 //! A report has one line for each object, also where a part of the log expires while it is verified.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex};
-
-use futures::future::BoxFuture;
 
 use super::*;
 use crate::cli::out::Out;
-use crate::crypto::Sealed;
 use crate::log::fixture::{Fixture, main_source, transaction, write_segment};
 use crate::log::retention::Doomed;
 use crate::log::scrub::{Verdict, scrub};
 use crate::log::{History, LogEnv, expiry};
 use crate::model::Slot;
-use crate::store::{MemoryStore, Part, PutNew, Store, StoreError, layout};
-
-/// Something happens before the segments are listed for the first time.
-struct Interrupted {
-    inner: Arc<MemoryStore>,
-    first: Mutex<Option<BoxFuture<'static, ()>>>,
-}
-
-#[async_trait::async_trait]
-impl Store for Interrupted {
-    async fn put_new(&self, key: &ObjectKey, body: Sealed) -> Result<PutNew, StoreError> {
-        self.inner.put_new(key, body).await
-    }
-
-    async fn get(&self, key: &ObjectKey, part: Part) -> Result<Sealed, StoreError> {
-        self.inner.get(key, part).await
-    }
-
-    async fn list(&self, prefix: &str, after: Option<&ObjectKey>) -> Result<Vec<ObjectKey>, StoreError> {
-        let happens = if prefix.starts_with("log/") { self.first.lock().unwrap().take() } else { None };
-        if let Some(happens) = happens {
-            happens.await;
-        }
-        self.inner.list(prefix, after).await
-    }
-
-    async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
-        self.inner.delete(key).await
-    }
-
-    async fn size(&self, key: &ObjectKey) -> Result<u64, StoreError> {
-        self.inner.size(key).await
-    }
-}
+use crate::store::{Fate, Op, layout};
 
 async fn two_reigns(seed: u64) -> Fixture {
     let fixture = Fixture::new(seed);
@@ -87,8 +50,13 @@ async fn what_expires_while_it_is_verified_has_no_line_and_what_stays_has_one() 
         let doomed = Doomed { first: Slot::new(7), bases: Vec::new() };
         expiry::carry_out(&env, &main_source(), &history, &doomed).await.unwrap();
     };
-    let store = Interrupted { inner: Arc::clone(&fixture.store), first: Mutex::new(Some(Box::pin(expiring))) };
-    let (outcome, lines) = report(&LogEnv { store: Arc::new(store), ..fixture.env.clone() }).await;
+    // Before the segments are listed for the first time.
+    let mut expiring = Some(expiring);
+    let expiring = fixture.fated(move |asked| {
+        let now = expiring.take_if(|_| asked.is(Op::List, "log/"));
+        now.map_or(Fate::Done, Fate::first)
+    });
+    let (outcome, lines) = report(&expiring).await;
     assert_eq!(outcome, Outcome::Sound, "{lines:?}");
     let of_segments = (7..=10).map(|slot| layout::segment(&main_source(), Slot::new(slot)));
     let all: Vec<_> = [layout::boundary(&main_source(), Slot::new(7))].into_iter().chain(of_segments).collect();

@@ -6,39 +6,10 @@ use super::*;
 use crate::log::context::NoContext;
 use crate::log::fence;
 use crate::log::fixture::{Fixture, RULE, main_source, transaction};
+use crate::model::Position;
 use crate::model::limits::CHECKPOINT_EVERY_SLOTS;
-use crate::model::{ObjectKey, Position};
 use crate::source::script::{Line, ScriptedSource};
-use crate::store::{MemoryStore, Op, Part, PutNew, Refusal, Store, StoreErrorKind};
-
-/// Takes everything but checkpoints.
-struct Stubborn(Arc<MemoryStore>);
-
-#[async_trait::async_trait]
-impl Store for Stubborn {
-    async fn put_new(&self, key: &ObjectKey, body: crate::crypto::Sealed) -> Result<PutNew, StoreError> {
-        if key.as_str().starts_with("checkpoint/") {
-            return Err(StoreError::new(Op::Put, key, StoreErrorKind::Refused(Refusal::NoRights)));
-        }
-        self.0.put_new(key, body).await
-    }
-
-    async fn get(&self, key: &ObjectKey, part: Part) -> Result<crate::crypto::Sealed, StoreError> {
-        self.0.get(key, part).await
-    }
-
-    async fn list(&self, prefix: &str, after: Option<&ObjectKey>) -> Result<Vec<ObjectKey>, StoreError> {
-        self.0.list(prefix, after).await
-    }
-
-    async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
-        self.0.delete(key).await
-    }
-
-    async fn size(&self, key: &ObjectKey) -> Result<u64, StoreError> {
-        self.0.size(key).await
-    }
-}
+use crate::store::{Fate, Op, Refusal, StoreErrorKind};
 
 /// Writes down what it is told.
 #[derive(Default)]
@@ -62,7 +33,8 @@ impl Observer for Told {
 #[tokio::test]
 async fn l9_capture_goes_on_where_the_store_takes_no_checkpoints_and_somebody_is_told_once() {
     let mut fixture = Fixture::new(430);
-    fixture.env.store = Arc::new(Stubborn(Arc::clone(&fixture.store)));
+    fixture.env = fixture
+        .fated(|asked| Fate::Fails(StoreErrorKind::Refused(Refusal::NoRights)).when(asked.is(Op::Put, "checkpoint/")));
     let reign = fence::take(&fixture.env, &main_source(), None).await.unwrap();
     let writer = Writer::new(&fixture.env, &main_source(), reign, RULE, Box::new(NoContext));
     let many = CHECKPOINT_EVERY_SLOTS + 40;

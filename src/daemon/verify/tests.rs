@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::*;
+use crate::crypto::Keyring;
 use crate::crypto::file::{FileKey, KeyFile};
-use crate::crypto::{Keyring, Sealed};
 use crate::daemon::fixture::{put_base, write_commits};
 use crate::entropy::SeededEntropy;
 use crate::log::fixture::{Fixture, main_source};
@@ -13,41 +13,9 @@ use crate::log::retention::Doomed;
 use crate::log::{Hold, expiry, hold, notice, rewrap, wrapped};
 use crate::model::limits::CHECKPOINT_EVERY_SLOTS;
 use crate::store::order::{self, Claim};
-use crate::store::{MemoryStore, Op, Part as Range, PutNew, Refusal, Store};
+use crate::store::{Fate, Op, Part as Range, Refusal};
 
 const FULL: Order = Order { depth: Depth::Full, since: None, jobs: 1, bytes_per_second: None };
-
-/// Gives everything but one object.
-struct Deaf {
-    inner: Arc<dyn Store>,
-    to: ObjectKey,
-}
-
-#[async_trait::async_trait]
-impl Store for Deaf {
-    async fn put_new(&self, key: &ObjectKey, body: Sealed) -> Result<PutNew, StoreError> {
-        self.inner.put_new(key, body).await
-    }
-
-    async fn get(&self, key: &ObjectKey, part: Range) -> Result<Sealed, StoreError> {
-        if *key == self.to {
-            return Err(StoreError::new(Op::Get, key, StoreErrorKind::Refused(Refusal::NoRights)));
-        }
-        self.inner.get(key, part).await
-    }
-
-    async fn list(&self, prefix: &str, after: Option<&ObjectKey>) -> Result<Vec<ObjectKey>, StoreError> {
-        self.inner.list(prefix, after).await
-    }
-
-    async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
-        self.inner.delete(key).await
-    }
-
-    async fn size(&self, key: &ObjectKey) -> Result<u64, StoreError> {
-        self.inner.size(key).await
-    }
-}
 
 fn told(verified: &Verified) -> Vec<(ObjectKey, Verdict)> {
     verified.reports().flat_map(|report| &report.findings).map(|found| (found.object.clone(), found.verdict)).collect()
@@ -70,8 +38,10 @@ async fn l4_damage_that_is_certain_is_damage_whatever_could_not_be_read_beside_i
     let body = stranger.env.store.get(&theirs, Range::Whole).await.unwrap().bytes();
     fixture.store.tamper(&manifest, Some(body));
     let unread = layout::segment(&main_source(), Slot::new(3));
-    let deaf = Deaf { inner: Arc::clone(&fixture.env.store), to: unread.clone() };
-    let env = LogEnv { store: Arc::new(deaf), ..fixture.env.clone() };
+    let denied = unread.clone();
+    let env = fixture.fated(move |asked| {
+        Fate::Fails(StoreErrorKind::Refused(Refusal::NoRights)).when(asked.is(Op::Get, denied.as_str()))
+    });
     let verified = source(&env, &main_source(), FULL, None, &mut ()).await;
     assert_eq!(told(&verified), [(unread, Verdict::Unreadable), (manifest, Verdict::Foreign)]);
     assert_eq!(verified.outcome(), Outcome::Damaged, "4 comes before 7 where damage is certain");
@@ -180,47 +150,18 @@ async fn a_hold_that_is_taken_off_while_it_is_verified_is_no_damage() {
     hold::add(&fixture.env, &main_source(), fixture.log().await, &held).await.unwrap();
     let key = layout::hold(&main_source(), &held.name);
     for gone in [true, false] {
-        let store = Forgetful { inner: Arc::clone(&fixture.store), key: key.clone(), gone };
-        let env = LogEnv { store: Arc::new(store), ..fixture.env.clone() };
+        let (store, taken_off) = (Arc::clone(&fixture.store), key.clone());
+        // Said to be missing, as it is then where it is really gone.
+        let env = fixture.fated(move |asked| {
+            let missing = asked.is(Op::Get, taken_off.as_str());
+            if missing && gone {
+                store.tamper(&taken_off, None);
+            }
+            Fate::Fails(StoreErrorKind::Missing).when(missing)
+        });
         let verified = source(&env, &main_source(), FULL, None, &mut ()).await;
         let expected = if gone { vec![] } else { vec![(key.clone(), Verdict::Missing)] };
         assert_eq!(told(&verified), expected, "gone: {gone}");
         hold::add(&fixture.env, &main_source(), fixture.log().await, &held).await.unwrap();
-    }
-}
-
-/// Says of one object that it is missing, as it is then where it is really gone.
-struct Forgetful {
-    inner: Arc<MemoryStore>,
-    key: ObjectKey,
-    gone: bool,
-}
-
-#[async_trait::async_trait]
-impl Store for Forgetful {
-    async fn put_new(&self, key: &ObjectKey, body: Sealed) -> Result<PutNew, StoreError> {
-        self.inner.put_new(key, body).await
-    }
-
-    async fn get(&self, key: &ObjectKey, part: Range) -> Result<Sealed, StoreError> {
-        if *key != self.key {
-            return self.inner.get(key, part).await;
-        }
-        if self.gone {
-            self.inner.tamper(key, None);
-        }
-        Err(StoreError::new(Op::Get, key, StoreErrorKind::Missing))
-    }
-
-    async fn list(&self, prefix: &str, after: Option<&ObjectKey>) -> Result<Vec<ObjectKey>, StoreError> {
-        self.inner.list(prefix, after).await
-    }
-
-    async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
-        self.inner.delete(key).await
-    }
-
-    async fn size(&self, key: &ObjectKey) -> Result<u64, StoreError> {
-        self.inner.size(key).await
     }
 }

@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::codec::segment::Header;
-use crate::model::limits::{HEADER_BYTES_MAX, IN_FLIGHT_PUTS_MAX};
+use crate::model::limits::IN_FLIGHT_PUTS_MAX;
 use crate::model::{ObjectKey, Slot, SourceName, Timestamp};
 use crate::store::error::StoreError;
 use crate::store::keys::{Keys, sources};
@@ -358,7 +358,6 @@ fn told(error: OrderError, of: fn(StoreError) -> PassError) -> PassError {
 }
 
 async fn written(first: &dyn Store, key: &ObjectKey) -> Option<Timestamp> {
-    let bytes = u64::try_from(HEADER_BYTES_MAX).unwrap_or(u64::MAX);
-    let start = first.get(key, Part::First { bytes }).await.ok()?;
+    let start = first.get(key, Part::HEADER).await.ok()?;
     Header::decode(start.as_bytes()).ok().map(|(header, _)| header.sealed_at)
 }

@@ -5,39 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::*;
 use crate::log::scrub::{Depth, Order, scrub};
-use crate::store::{PutNew, Store, StoreError};
+use crate::store::{Fate, Op};
 
 const EVERY: u64 = CHECKPOINT_EVERY_SLOTS;
-
-/// Counts the segments that are read.
-struct Counted {
-    inner: Arc<dyn Store>,
-    segments: AtomicU64,
-}
-
-#[async_trait::async_trait]
-impl Store for Counted {
-    async fn put_new(&self, key: &ObjectKey, body: crate::crypto::Sealed) -> Result<PutNew, StoreError> {
-        self.inner.put_new(key, body).await
-    }
-
-    async fn get(&self, key: &ObjectKey, part: Part) -> Result<crate::crypto::Sealed, StoreError> {
-        self.segments.fetch_add(u64::from(key.as_str().starts_with("log/")), Ordering::Relaxed);
-        self.inner.get(key, part).await
-    }
-
-    async fn list(&self, prefix: &str, after: Option<&ObjectKey>) -> Result<Vec<ObjectKey>, StoreError> {
-        self.inner.list(prefix, after).await
-    }
-
-    async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
-        self.inner.delete(key).await
-    }
-
-    async fn size(&self, key: &ObjectKey) -> Result<u64, StoreError> {
-        self.inner.size(key).await
-    }
-}
 
 /// Reigns one after the other: each writes so many slots, its fence among them, and then loses one.
 async fn reigns(seed: u64, all: &[(u64, u64)]) -> Fixture {
@@ -94,14 +64,18 @@ async fn l4_behind_a_lost_object_checkpoints_begin_anew_and_who_reads_them_finds
     for (seed, (all, newest, why)) in (400..).zip(cases) {
         let fixture = reigns(seed, all).await;
         let lost: Vec<_> = all.iter().map(|(_, lost)| Slot::new(*lost)).filter(|lost| *lost != Slot::NONE).collect();
-        let store = Arc::new(Counted { inner: Arc::clone(&fixture.env.store), segments: AtomicU64::new(0) });
-        let counting = LogEnv { store: Arc::<Counted>::clone(&store), ..fixture.env.clone() };
+        let segments = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&segments);
+        let counting = fixture.fated(move |asked| {
+            counted.fetch_add(u64::from(asked.is(Op::Get, "log/")), Ordering::Relaxed);
+            Fate::Done
+        });
         let history = History::load(&counting, &main_source()).await.unwrap();
-        let read = store.segments.load(Ordering::Relaxed);
+        let read = segments.load(Ordering::Relaxed);
         let listed = without_checkpoints(&fixture).await;
         assert_eq!((history.checkpoint, &history.missing), (Some(Slot::new(newest)), &lost), "{why}");
         assert_eq!((plain(&history), history.holes()), (plain(&listed), listed.holes()), "{why}");
-        assert!(read < EVERY / 2, "{why}: {read} headers were read");
+        assert!((1..EVERY / 2).contains(&read), "{why}: {read} headers were read");
         let objects: Vec<_> = lost.iter().map(|slot| layout::segment(&main_source(), *slot)).collect();
         for depth in [Depth::Quick, Depth::Full] {
             assert_eq!(missing_by_scrub(&fixture, depth).await, objects, "{why}, {depth:?}");

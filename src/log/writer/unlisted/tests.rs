@@ -1,63 +1,30 @@
 //! A store that takes no checkpoints is told of once, asked rarely, and costs a bounded memory.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::*;
 use crate::log::fixture::{Fixture, main_source, transaction, write_segment};
 use crate::log::history::History;
-use crate::model::ObjectKey;
-use crate::store::{MemoryStore, Op, Part, PutNew, Refusal, Store, StoreErrorKind};
+use crate::store::{Fate, Op, Refusal, StoreErrorKind};
 
 const EVERY: u64 = CHECKPOINT_EVERY_SLOTS;
-
-/// Takes no checkpoints until it is told to, and counts how often it was asked.
-struct Stubborn {
-    inner: Arc<MemoryStore>,
-    asked: AtomicU64,
-    refuses: AtomicU64,
-}
-
-#[async_trait::async_trait]
-impl Store for Stubborn {
-    async fn put_new(&self, key: &ObjectKey, body: crate::crypto::Sealed) -> Result<PutNew, StoreError> {
-        if key.as_str().starts_with("checkpoint/") {
-            self.asked.fetch_add(1, Ordering::Relaxed);
-            if self.refuses.load(Ordering::Relaxed) > 0 {
-                return Err(StoreError::new(Op::Put, key, StoreErrorKind::Refused(Refusal::NoRights)));
-            }
-        }
-        self.inner.put_new(key, body).await
-    }
-
-    async fn get(&self, key: &ObjectKey, part: Part) -> Result<crate::crypto::Sealed, StoreError> {
-        self.inner.get(key, part).await
-    }
-
-    async fn list(&self, prefix: &str, after: Option<&ObjectKey>) -> Result<Vec<ObjectKey>, StoreError> {
-        self.inner.list(prefix, after).await
-    }
-
-    async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
-        self.inner.delete(key).await
-    }
-
-    async fn size(&self, key: &ObjectKey) -> Result<u64, StoreError> {
-        self.inner.size(key).await
-    }
-}
 
 #[tokio::test]
 async fn l11_a_store_that_takes_no_checkpoints_is_told_of_once_and_asked_once_a_minute() {
     let mut fixture = Fixture::new(420);
-    let (asked, refuses) = (AtomicU64::new(0), AtomicU64::new(1));
-    let store = Arc::new(Stubborn { inner: Arc::clone(&fixture.store), asked, refuses });
-    fixture.env.store = Arc::<Stubborn>::clone(&store);
-    let asked = || store.asked.load(Ordering::Relaxed);
+    let (asked, refuses) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(true)));
+    let (counted, stubborn) = (Arc::clone(&asked), Arc::clone(&refuses));
+    fixture.env = fixture.fated(move |asked| {
+        let checkpoint = asked.is(Op::Put, "checkpoint/");
+        counted.fetch_add(u64::from(checkpoint), Ordering::Relaxed);
+        let denied = Fate::Fails(StoreErrorKind::Refused(Refusal::NoRights));
+        denied.when(checkpoint && stubborn.load(Ordering::Relaxed))
+    });
     let mut writer = fixture.writer().await;
     let (mut number, mut told) = (0, 0);
-    for (minutes, segments, stubborn) in [(0, EVERY + 20, 1), (1, 5, 1), (1, 5, 1), (1, 5, 0), (0, EVERY, 1), (1, 5, 1)]
-    {
-        store.refuses.store(stubborn, Ordering::Relaxed);
+    let times = [(0, EVERY + 20, true), (1, 5, true), (1, 5, true), (1, 5, false), (0, EVERY, true), (1, 5, true)];
+    for (minutes, segments, refusing) in times {
+        refuses.store(refusing, Ordering::Relaxed);
         fixture.clock.advance(CHECKPOINT_AGAIN * minutes);
         for _ in 0..segments {
             number += 1;
@@ -65,7 +32,11 @@ async fn l11_a_store_that_takes_no_checkpoints_is_told_of_once_and_asked_once_a_
             told += u64::from(writer.checkpoint_trouble().is_some());
         }
     }
-    assert_eq!((asked(), told), (6, 2), "asked once a minute and never more; told once in each of two outages");
+    assert_eq!(
+        (asked.load(Ordering::Relaxed), told),
+        (6, 2),
+        "asked once a minute and never more; told once in each of two outages"
+    );
     let history = History::load(&fixture.env, &main_source()).await.unwrap();
     assert_eq!(history.checkpoint, Some(Slot::new(EVERY + 20 + 1 + 11)), "the one between the outages");
     assert_eq!(history.missing, []);

@@ -8,7 +8,7 @@
 //!        └─▶ COPY by several workers, large tables in ranges of ctid
 //!                 └──▶ parts: packed, sealed, put ──▶ the manifest, last
 //! ```
-//! A table that is emptied before it was read is read again in a later snapshot ([`again`]).
+//! A table that is emptied before it was read is read again in a later snapshot.
 //! A base without a manifest is none; its parts are left-overs that [`sweep`] removes. `pg_dump` reads the newest catalog
 //! beside the snapshot, so a base during which the schema changed is thrown away and taken again.
 

@@ -4,7 +4,6 @@ import os
 import signal
 import statistics
 import subprocess
-import sys
 import time
 
 from bench import verdict
@@ -40,7 +39,7 @@ def durable(bench):
         server.sql("shop", SAMPLES)
         daemon = subprocess.Popen([bench.holdfast, "-c", config, "-q", "run"])
         # The load begins before the first look and ends behind the last one: there is always a next commit.
-        load = subprocess.Popen(server.pgbench("-c", "8", "-j", "2", "-R", str(RATE), "-T", str(seconds + 10)), text=True,
+        load = subprocess.Popen(server.pgbench("-c", "16", "-j", "2", "-R", str(RATE), "-T", str(seconds + 10)), text=True,
                                 stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         time.sleep(5)
         told = server.sql("shop", f"SELECT at, committed, durable FROM samples('holdfast_durable', {seconds})")
@@ -57,8 +56,8 @@ def durable(bench):
           f"p50 {cuts[49]:.3f} s, p90 {cuts[89]:.3f} s, p99 {cuts[98]:.3f} s, most {max(delays):.3f} s; a segment is "
           f"cut after {SEGMENT_AGE:g} s")
     if reached < RATE * 0.95:
-        sys.exit(f"the load reached {reached:.0f} of {RATE} transactions/s: this says nothing")
-    verdict("durable", cuts[98], SEGMENT_AGE + ALLOWED, 1.0)
+        return print(f"durable: the load reached {reached:.0f} of {RATE} transactions/s, which says nothing: MISSED")
+    return verdict("durable", cuts[98], SEGMENT_AGE + ALLOWED, 1.0)
 
 
 def commit_to_durable(looks):
